@@ -26,6 +26,7 @@ from deploy.weights.files import (
     Weights,
     compute_manifest_sha256,
     read_weights,
+    write_tar,
 )
 from deploy.weights.hub import HubFile
 from deploy.weights.store import Store
@@ -98,9 +99,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"{place.uri} is whole and recorded; what has arrived of {place.tar_key} "
             "stays there, and the same command goes on from it"
         ):
-            store.upload_tar(
-                weights, place.tar_key, partial(context.console.show_progress, "tar")
-            )
+            if not store.holds_tar(weights.sha256, place.tar_key):
+                with store.open_tar(weights.sha256, place.tar_key) as target:
+                    write_tar(
+                        weights, target, partial(context.console.show_progress, "tar")
+                    )
         data["tar"] = place.tar_uri
         lines.append(f"for batch transform: {place.tar_uri}")
     lines += [DOCTOR_NEXT_STEP, *_override_notes(context, recorded)]
@@ -306,8 +309,13 @@ def _report_download(
         else f"{place.uri} holds all of it, by name and size: nothing would be put "
         "there",
     ]
-    if options.tar and not _has_tar(store, place):
-        lines.append(f"would write {place.tar_uri}")
+    if options.tar:
+        # There is no tar of all files before they have a manifest.
+        manifest = store.read_manifest(place.prefix)
+        if manifest is None or not store.holds_tar(
+            compute_manifest_sha256(manifest), place.tar_key
+        ):
+            lines.append(f"would write {place.tar_uri}")
     context.console.print_result(
         {
             "uri": place.uri,
@@ -324,14 +332,6 @@ def _report_download(
         lines,
     )
     return 0
-
-
-def _has_tar(store: Store, place: _Place) -> bool:
-    """Return True if a tar exists that was made of the files in the manifest."""
-    manifest = store.read_manifest(place.prefix)
-    return manifest is not None and store.holds_tar(
-        compute_manifest_sha256(manifest), place.tar_key
-    )
 
 
 def _place_of(config: DeployConfig, revision: str) -> _Place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from mimetypes import guess_type
 from typing import Any
 
@@ -54,17 +55,11 @@ class S3Objects:
         self._aws = aws
 
     def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield the objects whose keys start with a prefix."""
-        for item in self._aws.objects(bucket, prefix):
-            etag = item["ETag"].strip('"')
-            yield StoredObject(
-                bucket,
-                item["Key"],
-                item["Size"],
-                etag,
-                item["LastModified"],
-                LISTED_ARCHIVES.get(item.get("StorageClass", "")),
-            )
+        """Return the objects whose keys start with a prefix, listed as they are read.
+
+        Errors of AWS are raised by the iteration.
+        """
+        return map(partial(_parse_listed, bucket), self._aws.objects(bucket, prefix))
 
     def head_objects(self, uris: Sequence[str]) -> list[StoredObject | AbsenceReason]:
         """Return the objects, or why they cannot be read, in the order of the URIs.
@@ -167,6 +162,18 @@ class S3Objects:
         )
         content: bytes = answer["Body"].read()
         return content
+
+
+def _parse_listed(bucket: str, item: Mapping[str, Any]) -> StoredObject:
+    """Return an object from a response to ListObjectsV2."""
+    return StoredObject(
+        bucket,
+        item["Key"],
+        item["Size"],
+        item["ETag"].strip('"'),
+        item["LastModified"],
+        LISTED_ARCHIVES.get(item.get("StorageClass", "")),
+    )
 
 
 def parse_archive_state(answer: Mapping[str, Any]) -> ArchiveState | None:

@@ -128,7 +128,7 @@ def _size_findings(
 
 def staged_findings(
     aws: AWSClient, uri: str, progress: Callable[[int, int], None]
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Hash every file staged below an s3:// address, and compare with its manifest.
 
     `progress` is called with the bytes that are hashed and their total.
@@ -138,7 +138,7 @@ def staged_findings(
     store = Store(aws, bucket)
     sizes = store.list_sizes(prefix)
     if MANIFEST not in sizes:
-        return [_unstaged_finding(uri)]
+        return iter([_unstaged_finding(uri)])
     return compare_with_manifest(
         uri,
         store.read_manifest(prefix),

@@ -15,7 +15,6 @@ from typing import Any
 from deploy.aws.client import AWSClient
 from deploy.config import DeployConfig
 from deploy.errors import DeployError, NotFoundError
-from deploy.image.archive import Archive
 from deploy.image.configuration import Configuration, parse_configuration
 from deploy.image.manifest import (
     DOCKER,
@@ -24,7 +23,6 @@ from deploy.image.manifest import (
     is_index,
     to_docker_manifest,
 )
-from deploy.image.upload import upload_blobs
 from deploy.plan.actions import Call
 from deploy.resources import ImageAddress
 
@@ -99,15 +97,8 @@ def download_blob(address: str) -> bytes:
 class Registry:
     """ECR repository of a deployment."""
 
-    def __init__(
-        self,
-        aws: AWSClient,
-        config: DeployConfig,
-        *,
-        download_blob: Callable[[str], bytes] = download_blob,
-    ) -> None:
+    def __init__(self, aws: AWSClient, config: DeployConfig) -> None:
         self._aws = aws
-        self._download = download_blob
         self.name = config.image.repository
 
     def get_password(self) -> str:
@@ -115,14 +106,6 @@ class Registry:
         answer = self._aws.call("ecr", "get_authorization_token")
         token = answer["authorizationData"][0]["authorizationToken"]
         return base64.b64decode(token).decode().partition(":")[2]
-
-    def get_image(self, reference: str, *, prefer: str | None = None) -> ImageState:
-        """Return the state of an image, given by its tag or digest.
-
-        Raises NotFoundError if there is no such image. The state names the requested
-        tag; of several other tags it names `prefer`.
-        """
-        return describe_image(self._aws, reference, prefer, repositoryName=self.name)
 
     def read_manifest(self, reference: str) -> dict[str, Any]:
         """Return the manifest with a digest; raises NotFoundError if it is missing.
@@ -137,11 +120,6 @@ class Registry:
             **repository,
         )
         return _first_manifest(answer, reference, repository)
-
-    def read_contents(self, state: ImageState) -> ImageContents:
-        """Return the configuration of an image, or the reason why it cannot be read."""
-        repository = {"repositoryName": self.name}
-        return read_contents(self._aws, state.digest, repository, self._download)
 
     def plan_repair(self, state: ImageState) -> Call:
         """Return the call that stores the same image with a Docker manifest.
@@ -173,20 +151,6 @@ class Registry:
             },
             f"put image {self.name}:{tag}",
             may_exist=True,
-        )
-
-    def upload(
-        self,
-        archive: Archive,
-        manifest: Mapping[str, Any],
-        progress: Callable[[int, int], None],
-    ) -> None:
-        """Upload the blobs of a manifest that the registry lacks.
-
-        `progress` is called with the number of bytes present and the total.
-        """
-        upload_blobs(
-            self._aws, self.name, archive, archive.list_blobs(manifest), progress
         )
 
 

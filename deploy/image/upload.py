@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from deploy.aws.client import AWSClient
+from deploy.errors import AlreadyExistsError
 from deploy.image.archive import Archive, Blob
-from deploy.plan.actions import Call
 
 __all__ = ["upload_blobs"]
 
@@ -67,17 +68,13 @@ def _upload_blob(
         )
         first += len(part)
         sizes.append(len(part))
-    aws.perform(
-        Call(
+    # Another process may have uploaded the same blob meanwhile.
+    with suppress(AlreadyExistsError):
+        aws.call(
             "ecr",
             "complete_layer_upload",
-            {
-                "repositoryName": repository,
-                "uploadId": upload["uploadId"],
-                "layerDigests": [digest],
-            },
-            f"complete {digest}",
-            may_exist=True,
+            repositoryName=repository,
+            uploadId=upload["uploadId"],
+            layerDigests=[digest],
         )
-    )
     return sizes

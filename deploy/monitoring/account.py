@@ -37,15 +37,19 @@ def list_alarms(aws: AWSClient, deployment: str) -> list[AlarmState]:
         "MetricAlarms",
         AlarmNamePrefix=f"{deployment}-",
     )
-    states = [
-        AlarmState(
-            alarm["AlarmName"],
-            alarm["StateValue"],
-            alarm.get("AlarmDescription", ""),
+    states = []
+    for alarm in alarms:
+        answer = aws.call(
+            "cloudwatch", "list_tags_for_resource", ResourceARN=alarm["AlarmArn"]
         )
-        for alarm in alarms
-        if _read_owner(aws, alarm["AlarmArn"]) == deployment
-    ]
+        if tags_from(answer.get("Tags") or ()).get(OWNER_TAG) == deployment:
+            states.append(
+                AlarmState(
+                    alarm["AlarmName"],
+                    alarm["StateValue"],
+                    alarm.get("AlarmDescription", ""),
+                )
+            )
     return sorted(states, key=lambda alarm: alarm.name)
 
 
@@ -86,8 +90,3 @@ def read_dashboard(aws: AWSClient, name: str) -> str | None:
     except NotFoundError:
         return None
     return str(response["DashboardBody"])
-
-
-def _read_owner(aws: AWSClient, arn: str) -> str | None:
-    answer = aws.call("cloudwatch", "list_tags_for_resource", ResourceARN=arn)
-    return tags_from(answer.get("Tags") or ()).get(OWNER_TAG)

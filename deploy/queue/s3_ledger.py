@@ -7,11 +7,11 @@ Objects are written on the condition that they have not changed, which S3 suppor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.aws.client import AWSClient
 from deploy.concurrency import NUM_SMALL_REQUESTS
@@ -21,6 +21,8 @@ from deploy.queue.job import Job, Place
 from deploy.queue.ledger import Ledger, SqliteLedger, from_json, to_json
 
 __all__ = ["S3Ledger", "open_ledger"]
+
+Record = TypeVar("Record")
 
 
 class S3Ledger:
@@ -36,33 +38,38 @@ class S3Ledger:
         return f"{S3}{self._bucket}/{self._prefix}"
 
     def find_job(self, key: str) -> Job | None:
-        return self._read_job(self._object_key("jobs", key))
+        return self._read_record(self._object_key("jobs", key), from_json)
 
     def read_jobs(self) -> Iterator[Job]:
-        yield from self._read_all("jobs", self._read_job)
+        return self._read_all("jobs", from_json)
 
     def save(self, job: Job) -> Job | None:
         condition = (
             {"IfNoneMatch": "*"} if job.stamp is None else {"IfMatch": job.stamp}
         )
         try:
-            etag = self._put_record(
-                self._object_key("jobs", job.key), to_json(job), **condition
+            answer = self._aws.call(
+                "s3",
+                "put_object",
+                **self._put_params("jobs", job.key, to_json(job)),
+                **condition,
             )
         except (ConflictError, NotFoundError):
             # A retried request may find the record that its own first attempt wrote.
             existing = self.find_job(job.key)
             return existing if existing == job else None
-        return replace(job, stamp=etag)
+        return replace(job, stamp=str(answer["ETag"]))
 
     def find_place(self, place_id: str) -> Place | None:
-        return self._read_place(self._object_key("places", place_id))
+        return self._read_record(self._object_key("places", place_id), _parse_place)
 
     def read_places(self) -> Iterator[Place]:
-        yield from self._read_all("places", self._read_place)
+        return self._read_all("places", _parse_place)
 
     def save_place(self, place: Place) -> None:
-        self._put_record(self._object_key("places", place.id), asdict(place))
+        self._aws.call(
+            "s3", "put_object", **self._put_params("places", place.id, asdict(place))
+        )
 
     def close(self) -> None:
         """Do nothing: there is no connection to close."""
@@ -70,36 +77,30 @@ class S3Ledger:
     def _object_key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}/{name}.json"
 
-    def _read_job(self, key: str) -> Job | None:
-        record = self._get_record(key)
-        return None if record is None else from_json(*record)
-
-    def _read_place(self, key: str) -> Place | None:
-        record = self._get_record(key)
-        return None if record is None else Place(**record[0])
-
-    def _get_record(self, key: str) -> tuple[dict[str, Any], str] | None:
-        """Return a record and its ETag; None if it does not exist."""
+    def _read_record(
+        self, key: str, parse: Callable[[dict[str, Any], str], Record]
+    ) -> Record | None:
+        """Return a record, parsed with its ETag; None if it does not exist."""
         try:
             answer = self._aws.call("s3", "get_object", Bucket=self._bucket, Key=key)
         except NotFoundError:
             return None
-        return json.loads(answer["Body"].read()), str(answer["ETag"])
+        return parse(json.loads(answer["Body"].read()), str(answer["ETag"]))
 
-    def _put_record(self, key: str, record: dict[str, Any], **condition: str) -> str:
-        """Write a record and return its ETag; raises ConflictError by `condition`."""
-        answer = self._aws.call(
-            "s3",
-            "put_object",
-            Bucket=self._bucket,
-            Key=key,
-            Body=json.dumps(record).encode(),
-            ContentType="application/json",
-            **condition,
-        )
-        return str(answer["ETag"])
+    def _put_params(
+        self, kind: str, name: str, record: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the parameters of PutObject that write a record."""
+        return {
+            "Bucket": self._bucket,
+            "Key": self._object_key(kind, name),
+            "Body": json.dumps(record).encode(),
+            "ContentType": "application/json",
+        }
 
-    def _read_all(self, kind: str, read: Any) -> Iterator[Any]:
+    def _read_all(
+        self, kind: str, parse: Callable[[dict[str, Any], str], Record]
+    ) -> Iterator[Record]:
         """Yield all records of a kind, several read at once.
 
         Records that are deleted meanwhile are left out.
@@ -107,7 +108,12 @@ class S3Ledger:
         items = self._aws.objects(self._bucket, f"{self._prefix}{kind}/")
         keys = [item["Key"] for item in items]
         with ThreadPoolExecutor(NUM_SMALL_REQUESTS) as threads:
-            yield from (item for item in threads.map(read, keys) if item is not None)
+            records = threads.map(lambda key: self._read_record(key, parse), keys)
+            yield from (record for record in records if record is not None)
+
+
+def _parse_place(record: dict[str, Any], etag: str) -> Place:
+    return Place(**record)
 
 
 def open_ledger(location: str, aws: AWSClient) -> Ledger:

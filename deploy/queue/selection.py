@@ -13,7 +13,7 @@ from deploy.documents.folders import resolve_parent
 from deploy.documents.options import Option, canonical_options
 from deploy.errors import NotFoundError
 from deploy.queue.job import Job, Place
-from deploy.queue.ledger import Ledger, select_requested_jobs
+from deploy.queue.ledger import Ledger
 
 __all__ = ["Selection", "select_places"]
 
@@ -35,13 +35,14 @@ class Selection:
         return any(matches(place, job) for matches in self.inputs.values())
 
     def select_jobs(self, ledger: Ledger) -> Iterator[Job]:
-        """Yield the jobs that read the selected places, each job once."""
-        if not self.inputs:
-            yield from select_requested_jobs(ledger)
-            return
+        """Return the jobs that read the selected places, each job once."""
         jobs = {job.key: job for job in ledger.read_jobs()}
-        places = (p for p in ledger.read_places() if self.includes(p, jobs.get(p.key)))
-        yield from {p.key: jobs[p.key] for p in places if p.key in jobs}.values()
+        keys = {
+            place.key
+            for place in ledger.read_places()
+            if self.includes(place, jobs.get(place.key))
+        }
+        return (job for job in jobs.values() if job.key in keys)
 
 
 def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Selection:
@@ -50,7 +51,14 @@ def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Se
     Inputs are matched against the ledger, because the documents themselves may have
     been deleted since. Raises NotFoundError for an input that matches no place.
     """
-    selection = Selection({text: _build_matcher(text, objects) for text in inputs})
+    selection = Selection(
+        {
+            text: _build_manifest_matcher(text, objects)
+            if PurePosixPath(text).suffix.lower() in MANIFESTS
+            else _build_path_matcher(text)
+            for text in inputs
+        }
+    )
     if not inputs:
         return selection
     jobs = {job.key: job for job in ledger.read_jobs()}
@@ -64,10 +72,8 @@ def select_places(ledger: Ledger, inputs: Sequence[str], objects: Objects) -> Se
     return selection
 
 
-def _build_matcher(text: str, objects: Objects) -> Callable[[Place, Job | None], bool]:
-    """Return a function that tells whether a place matches an input."""
-    if PurePosixPath(text).suffix.lower() in MANIFESTS:
-        return _build_manifest_matcher(text, objects)
+def _build_path_matcher(text: str) -> Callable[[Place, Job | None], bool]:
+    """Return a function that tells whether a place is in a file, folder or prefix."""
     if text.startswith(S3):
         split_uri(text)
         source, folder = text, f"{text.rstrip('/')}/"

@@ -181,7 +181,7 @@ class QueueWaiter:
         AWS do not end the wait. Raises WaitTimeoutError after `timeout_seconds`, and
         Interrupted on Ctrl-C.
         """
-        jobs = self._read_jobs()
+        jobs = {job.key: job for job in self._select_jobs(self._ledger)}
         progress = Progress.from_jobs(list(jobs.values()))
         read_before = progress.pages_read
         poll = Poll(
@@ -199,7 +199,7 @@ class QueueWaiter:
                     self._record_outcomes(jobs)
                     if not _select_waiting(jobs):
                         # Another process may have submitted more meanwhile.
-                        jobs = self._read_jobs()
+                        jobs = {job.key: job for job in self._select_jobs(self._ledger)}
                         self._record_outcomes(jobs, with_failed=True)
                     progress = Progress.from_jobs(list(jobs.values()))
                     read = progress.pages_read - read_before
@@ -223,12 +223,9 @@ class QueueWaiter:
 
     def check_once(self) -> Progress:
         """Look once for the outcomes of all jobs, record them, return the progress."""
-        jobs = self._read_jobs()
+        jobs = {job.key: job for job in self._select_jobs(self._ledger)}
         self._record_outcomes(jobs, with_failed=True)
         return Progress.from_jobs(list(jobs.values()))
-
-    def _read_jobs(self) -> dict[str, Job]:
-        return {job.key: job for job in self._select_jobs(self._ledger)}
 
     def _record_outcomes(
         self, jobs: dict[str, Job], *, with_failed: bool = False
@@ -259,20 +256,15 @@ class QueueWaiter:
     def _list_existing(self, waiting: Sequence[Job]) -> set[str]:
         """List the folders of results and failures; return the URIs that exist."""
         uris = {uri for job in waiting for uri in (job.output, job.failure) if uri}
-        folders = {uri.rpartition("/")[0] for uri in uris}
-        return {
-            item.uri
-            for folder in sorted(folders)
-            for item in self._list_objects(f"{folder}/")
-            if item.uri in uris
-        }
-
-    def _list_objects(self, uri: str) -> Sequence[Any]:
-        bucket, prefix = split_uri(uri)
-        try:
-            return list(self._objects.list_objects(bucket, prefix))
-        except NotFoundError:
-            return ()
+        existing_uris: set[str] = set()
+        for folder in sorted({uri.rpartition("/")[0] for uri in uris}):
+            bucket, prefix = split_uri(f"{folder}/")
+            try:
+                items = list(self._objects.list_objects(bucket, prefix))
+            except NotFoundError:
+                continue
+            existing_uris.update(item.uri for item in items if item.uri in uris)
+        return existing_uris
 
     def _find_outcome(self, job: Job, existing_uris: set[str]) -> Job | None:
         """Return the job with its outcome; None if it has no new one.

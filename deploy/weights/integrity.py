@@ -41,8 +41,8 @@ def find_manifests(folder: Path) -> list[Path]:
 
 def check_folder(
     folder: Path, progress: Progress = lambda done, total: None
-) -> list[Finding]:
-    """Hash the files of a folder, and return the differences from its manifest.
+) -> Iterator[Finding]:
+    """Hash the files of a folder, and yield the differences from its manifest.
 
     Raises DeployError if a file cannot be read.
     """
@@ -85,8 +85,8 @@ def compare_with_manifest(
     chunks: Callable[[str], Iterator[bytes]],
     progress: Progress,
     hint: str,
-) -> list[Finding]:
-    """Return a finding for each file whose content is not what the manifest says.
+) -> Iterator[Finding]:
+    """Yield a finding for each file whose content is not what the manifest says.
 
     `place` is the folder or prefix in reports. `sizes` has the sizes of existing files
     by name, and `chunks` returns the content of a file. Files that the manifest does
@@ -98,11 +98,10 @@ def compare_with_manifest(
             for file in (manifest or {})["files"]
         ]
     except (KeyError, TypeError, ValueError):
-        return [
-            Finding(SUBJECT, True, f"the {MANIFEST} in {place} cannot be read", hint)
-        ]
+        yield Finding(SUBJECT, True, f"the {MANIFEST} in {place} cannot be read", hint)
+        return
     total = sum(size for _, size, _ in files)
-    findings, done = [], 0
+    done = 0
     for name, size, sha256 in files:
         actual_size = sizes.get(name)
         if actual_size != size:
@@ -110,7 +109,7 @@ def compare_with_manifest(
                 "is missing" if actual_size is None else f"has {actual_size:,} bytes"
             )
             sentence = f"{name} in {place} {state}, but {MANIFEST} says {size:,} bytes"
-            findings.append(Finding(SUBJECT, True, sentence, hint))
+            yield Finding(SUBJECT, True, sentence, hint)
             total -= size
             continue
         digest = hashlib.sha256()
@@ -123,5 +122,4 @@ def compare_with_manifest(
                 f"{name} in {place} is damaged: its sha256 is {digest.hexdigest()}, "
                 f"but {MANIFEST} says {sha256}"
             )
-            findings.append(Finding(SUBJECT, True, sentence, hint))
-    return findings
+            yield Finding(SUBJECT, True, sentence, hint)

@@ -23,18 +23,35 @@ class Upload:
     def __init__(
         self, aws: AWSClient, bucket: str, key: str, properties: Mapping[str, Any]
     ) -> None:
-        """Find the unfinished upload of a key, or create an upload with `properties`.
+        """Find the unfinished upload of a key and its parts.
 
-        `size` counts the bytes that were added.
+        Without one, the first part creates an upload with `properties`. `size` counts
+        the bytes that were added.
         """
         self._aws = aws
         self._object = {"Bucket": bucket, "Key": key}
         self._properties = properties
         self.size = 0
-        unfinished = self._find_unfinished()
-        self._known = self._list_parts(unfinished) if unfinished else {}
-        self._id = unfinished or self._begin_upload()
         self._parts: list[dict[str, Any]] = []
+        self._id: str | None = None
+        self._known: dict[int, tuple[int, str]] = {}
+        """Size and ETag of the parts in S3, by number."""
+        unfinished = [
+            item
+            for item in aws.pages(
+                "s3", "list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=key
+            )
+            if item["Key"] == key
+        ]
+        if unfinished:
+            unfinished.sort(key=lambda item: item["Initiated"])
+            self._id = str(unfinished[-1]["UploadId"])
+            self._known = {
+                int(part["PartNumber"]): (int(part["Size"]), str(part["ETag"]))
+                for part in aws.pages(
+                    "s3", "list_parts", "Parts", UploadId=self._id, **self._object
+                )
+            }
 
     def add(self, content: bytes) -> None:
         """Add the next part; send it unless S3 has it already.
@@ -47,12 +64,24 @@ class Upload:
         if number == 1 and self._known and not is_there:
             # The parts hold other bytes, or the object has a KMS key: then an
             # ETag is not an MD5 digest and nothing can be compared.
-            self._call("abort_multipart_upload", UploadId=self._id)
+            self._aws.call(
+                "s3", "abort_multipart_upload", UploadId=self._id, **self._object
+            )
             self._known = {}
-            self._id = self._begin_upload()
+            self._id = None
+        if self._id is None:
+            created = self._aws.call(
+                "s3", "create_multipart_upload", **self._object, **self._properties
+            )
+            self._id = str(created["UploadId"])
         if not is_there:
-            sent = self._call(
-                "upload_part", UploadId=self._id, PartNumber=number, Body=content
+            sent = self._aws.call(
+                "s3",
+                "upload_part",
+                UploadId=self._id,
+                PartNumber=number,
+                Body=content,
+                **self._object,
             )
             etag = str(sent["ETag"])
         self._parts.append({"PartNumber": number, "ETag": etag})
@@ -60,43 +89,13 @@ class Upload:
 
     def finish(self) -> None:
         """Complete the upload, which creates the object."""
-        self._call(
+        self._aws.call(
+            "s3",
             "complete_multipart_upload",
             UploadId=self._id,
             MultipartUpload={"Parts": self._parts},
+            **self._object,
         )
-
-    def _begin_upload(self) -> str:
-        answer = self._call("create_multipart_upload", **self._properties)
-        return str(answer["UploadId"])
-
-    def _find_unfinished(self) -> str | None:
-        """Return the id of the newest unfinished upload of this key, or None."""
-        uploads = [
-            item
-            for item in self._aws.pages(
-                "s3",
-                "list_multipart_uploads",
-                "Uploads",
-                Bucket=self._object["Bucket"],
-                Prefix=self._object["Key"],
-            )
-            if item["Key"] == self._object["Key"]
-        ]
-        uploads.sort(key=lambda item: item["Initiated"])
-        return str(uploads[-1]["UploadId"]) if uploads else None
-
-    def _list_parts(self, upload: str) -> dict[int, tuple[int, str]]:
-        """Return size and ETag of the uploaded parts, by number."""
-        return {
-            int(part["PartNumber"]): (int(part["Size"]), str(part["ETag"]))
-            for part in self._aws.pages(
-                "s3", "list_parts", "Parts", UploadId=upload, **self._object
-            )
-        }
-
-    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
-        return self._aws.call("s3", operation, **self._object, **params)
 
 
 class StreamedUpload:

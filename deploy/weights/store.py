@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from deploy.aws.client import AWSClient
 from deploy.aws.faults import deploy_error_from, sdk_errors
 from deploy.errors import ConflictError, NotFoundError, ResourceFailedError
-from deploy.retries import Backoff, retry
+from deploy.retries import Attempts, Backoff
 from deploy.weights.files import (
     MANIFEST,
     STAGING,
@@ -20,7 +20,6 @@ from deploy.weights.files import (
     abbreviate,
     build_manifest,
     has_same_files,
-    write_tar,
 )
 from deploy.weights.multipart import StreamedUpload, Upload
 
@@ -110,7 +109,7 @@ class Store:
         return [
             file
             for file in weights.files
-            if not self.holds(prefix + file.name, file.size, file.sha256)
+            if self._head(prefix + file.name, SHA256) != (file.size, file.sha256)
         ]
 
     def list_sizes(self, prefix: str) -> dict[str, int]:
@@ -125,7 +124,7 @@ class Store:
         wrong_names = [
             file.name
             for file in weights.files
-            if not self.holds(prefix + file.name, file.size, file.sha256)
+            if self._head(prefix + file.name, SHA256) != (file.size, file.sha256)
         ]
         if wrong_names:
             raise ResourceFailedError(
@@ -162,25 +161,20 @@ class Store:
         """
         for start in range(0, size, self._part_bytes):
             end = min(start + self._part_bytes, size)
-            yield retry(
-                partial(self._read_range, key, start, end),
-                BACKOFF,
-                sleep=lambda seconds: None,
-            )
-
-    def _read_range(self, key: str, start: int, end: int) -> bytes:
-        answer = self._aws.call(
-            "s3",
-            "get_object",
-            Bucket=self.bucket,
-            Key=key,
-            Range=f"bytes={start}-{end - 1}",
-        )
-        try:
-            content: bytes = answer["Body"].read()
-        except sdk_errors() as error:
-            raise deploy_error_from(error, "s3 get_object") from error
-        return content
+            for attempt in Attempts(BACKOFF, sleep=lambda seconds: None):
+                with attempt:
+                    answer = self._aws.call(
+                        "s3",
+                        "get_object",
+                        Bucket=self.bucket,
+                        Key=key,
+                        Range=f"bytes={start}-{end - 1}",
+                    )
+                    try:
+                        content: bytes = answer["Body"].read()
+                    except sdk_errors() as error:
+                        raise deploy_error_from(error, "s3 get_object") from error
+            yield content
 
     def upload(self, key: str, path: Path, sha256: str, progress: Progress) -> None:
         """Upload a file with its sha256 as metadata.
@@ -194,33 +188,31 @@ class Store:
             progress(key, size, size)
             return
         part_bytes = max(self._part_bytes, -(-size // MAX_PARTS))
-        upload = self._begin_upload(key, {SHA256: sha256})
+        properties = self._properties({SHA256: sha256})
+        upload = Upload(self._aws, self.bucket, key, properties)
         with path.open("rb") as file:
             while content := file.read(part_bytes):
                 upload.add(content)
                 progress(key, upload.size, size)
         upload.finish()
 
-    def upload_tar(
-        self, weights: Weights, key: str, progress: Callable[[int, int], None]
-    ) -> bool:
-        """Upload all files as one tar, unless there is a tar of the same files.
+    @contextmanager
+    def open_tar(self, sha256: str, key: str) -> Iterator[IO[bytes]]:
+        """Open a tar of the files with this digest; the block writes it.
 
-        Returns whether it was uploaded. Raises ResourceFailedError if the object does
-        not match afterwards.
+        It is uploaded in parts, and completed at the end of the block. Raises
+        ResourceFailedError if the object does not match afterwards.
         """
-        if self.holds_tar(weights.sha256, key):
-            return False
-        upload = self._begin_upload(key, {WEIGHTS: weights.sha256})
+        properties = self._properties({WEIGHTS: sha256})
+        upload = Upload(self._aws, self.bucket, key, properties)
         stream = StreamedUpload(upload, self._part_bytes)
-        write_tar(weights, cast("IO[bytes]", stream), progress)
+        yield cast("IO[bytes]", stream)
         stream.finish()
-        if self._head(key, WEIGHTS) != (upload.size, weights.sha256):
+        if self._head(key, WEIGHTS) != (upload.size, sha256):
             raise ResourceFailedError(
                 f"s3://{self.bucket}/{key} differs from what was sent",
                 hint="chandra-sagemaker model stage --tar again",
             )
-        return True
 
     def holds_tar(self, sha256: str, key: str) -> bool:
         """Return whether a tar of the files with this digest exists."""
@@ -247,9 +239,6 @@ class Store:
             Body=content,
             **self._properties({} if sha256 is None else {SHA256: sha256}),
         )
-
-    def _begin_upload(self, key: str, metadata: Mapping[str, str]) -> Upload:
-        return Upload(self._aws, self.bucket, key, self._properties(metadata))
 
     def _properties(self, metadata: Mapping[str, str]) -> dict[str, Any]:
         properties: dict[str, Any] = {"Metadata": dict(metadata)} if metadata else {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.batch.jobs import TransformJobs
 from deploy.commands.command import Command
-from deploy.commands.endpoint.steps.absent import explain_absence
+from deploy.commands.endpoint.steps.absent import Absence, explain_absence
 from deploy.commands.endpoint.steps.queue_status import queue_rows, read_queue_facts
 from deploy.console import minute, table
 from deploy.context import Context
@@ -57,7 +57,14 @@ class Cost:
 def run(context: Context, options: argparse.Namespace) -> int:
     del options
     name = context.config.name
-    facts, lines = _read_endpoint(context)
+    state = context.account.endpoint(name)
+    facts: dict[str, Any] | None
+    if state is not None:
+        facts = _read_facts(context, state)
+        lines = [*table(_rows(facts)), *_rollback_hint(context, state)]
+    else:
+        history = context.account.history(name)
+        facts, lines = _describe_absence(explain_absence(context, name, history))
     queue, jobs = read_queue_facts(context), _list_jobs(context)
     if facts is None and queue is None and not jobs:
         raise NotFoundError(
@@ -81,21 +88,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the real-time endpoint as fields for --json, and as lines.
+def _describe_absence(
+    absence: Absence | None,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return an absent endpoint as fields for --json, and as lines.
 
-    The fields are None if there is no such endpoint and never was.
+    The fields are None if the endpoint was never deployed.
     """
-    name = context.config.name
-    state = context.account.endpoint(name)
-    if state is not None:
-        facts = _read_facts(context, state)
-        return facts, [*table(_rows(facts)), *_rollback_hint(context, state)]
-    absence = explain_absence(context, name, context.account.history(name))
     if absence is None:
         return None, []
     return {
-        "endpoint": name,
+        "endpoint": absence.name,
         "status": None,
         "health": absence.reason.value,
         "lost": absence.is_lost,

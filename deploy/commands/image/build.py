@@ -18,7 +18,7 @@ from deploy.weights.store import Store
 __all__ = ["push_from_here", "push_remotely", "run_commands"]
 
 
-def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> None:
+def push_from_here(context: Context, uri: str, tag: str) -> None:
     """Build `uri`, which ends with `tag`, with this machine's engine and push it.
 
     With --dry-run, print the commands. Raises ConfigError if no engine works.
@@ -26,9 +26,8 @@ def push_from_here(context: Context, registry: Registry, uri: str, tag: str) -> 
     engine = find_engine(context.runner)
     if not context.is_dry_run:
         address = context.identity.registry
-        context.runner.run(
-            engine.login_command(address), secret=registry.get_password()
-        )
+        password = Registry(context.aws, context.config).get_password()
+        context.runner.run(engine.login_command(address), secret=password)
     run_commands(context, engine.push_commands(context.config.image, uri, tag))
 
 

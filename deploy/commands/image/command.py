@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from deploy.commands.command import Command
@@ -31,8 +30,15 @@ from deploy.image.archive import Archive, ArchivedImage
 from deploy.image.build import compute_tag, find_engine
 from deploy.image.configuration import WANTED_PLATFORM
 from deploy.image.manifest import to_docker_manifest
-from deploy.image.registry import ImageState, Registry, compute_digest
+from deploy.image.registry import (
+    ImageState,
+    Registry,
+    compute_digest,
+    describe_image,
+    read_contents,
+)
 from deploy.image.repository import plan_repository
+from deploy.image.upload import upload_blobs
 
 ACTIONS_BY_FLAG = {"remote": ("push",), "archive": ("push", "check"), "fix": ("check",)}
 
@@ -72,11 +78,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    actions: dict[str, Callable[[Context, argparse.Namespace], int]] = {
-        "build": _build,
-        "push": _push,
-        "check": _check,
-    }
+    _refuse_unsuitable_flags(options)
+    if options.action == "build":
+        return _build(context, options)
+    if options.action == "check":
+        check = _check if options.archive is None else _check_archive
+        return check(context, options)
+    if options.archive is not None:
+        return _push_archive(context, options)
+    table = context.config.image
+    tag = options.tag or compute_tag(context.runner, table)
+    uri = f"{context.identity.registry}/{table.repository}:{tag}"
+    is_pushed = _find_image(context, tag) is not None
+    # Without an image or a build engine, stop before the repository is created.
+    if not (is_pushed or options.remote):
+        find_engine(context.runner)
+    context.executor().run(plan_repository(context.aws, context.config))
+    if is_pushed:
+        # Tags are immutable: a second push of a new build would be refused at its end.
+        context.console.say(f"{table.repository}:{tag} is there already: not built")
+        return _report_pushed(context, tag)
+    try:
+        if options.remote:
+            push_remotely(context, uri, tag)
+        else:
+            push_from_here(context, uri, tag)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise _push_interrupt(context) from None
+    if context.is_dry_run:
+        context.console.print_result({"image": uri, "pushed": False})
+        return 0
+    return _report_pushed(context, tag)
+
+
+def _refuse_unsuitable_flags(options: argparse.Namespace) -> None:
+    """Raise ConfigError for flags of another action, and for an invalid tag."""
     for flag, actions_of_flag in ACTIONS_BY_FLAG.items():
         if getattr(options, flag) and options.action not in actions_of_flag:
             raise ConfigError(
@@ -97,7 +135,6 @@ def run(context: Context, options: argparse.Namespace) -> int:
             "dashes and underscores, at most 128",
             hint=f"chandra-sagemaker image {options.action} --tag v1",
         )
-    return actions[options.action](context, options)
 
 
 def _build(context: Context, options: argparse.Namespace) -> int:
@@ -111,37 +148,6 @@ def _build(context: Context, options: argparse.Namespace) -> int:
         [] if context.is_dry_run else [f"built {uri}"],
     )
     return 0
-
-
-def _push(context: Context, options: argparse.Namespace) -> int:
-    if options.archive is not None:
-        return _push_archive(context, options)
-    table = context.config.image
-    registry = Registry(context.aws, context.config)
-    tag = options.tag or compute_tag(context.runner, table)
-    uri = f"{context.identity.registry}/{table.repository}:{tag}"
-    is_pushed = _find_image(registry, tag) is not None
-    # Without an image or a build engine, stop before the repository is created.
-    if not (is_pushed or options.remote):
-        find_engine(context.runner)
-    context.executor().run(plan_repository(context.aws, context.config))
-    if is_pushed:
-        # Tags are immutable: a second push of a new build would be refused at its end.
-        context.console.say(f"{table.repository}:{tag} is there already: not built")
-        return _report_pushed(context, registry, tag)
-    try:
-        if options.remote:
-            push_remotely(context, uri, tag)
-        else:
-            push_from_here(context, registry, uri, tag)
-    except Interrupted:
-        raise
-    except KeyboardInterrupt:
-        raise _push_interrupt(context) from None
-    if context.is_dry_run:
-        context.console.print_result({"image": uri, "pushed": False})
-        return 0
-    return _report_pushed(context, registry, tag)
 
 
 def _push_archive(context: Context, options: argparse.Namespace) -> int:
@@ -169,8 +175,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     manifest = to_docker_manifest(image.manifest)
     digest = compute_digest(manifest)
     name = f"{config.image.repository}:{tag}"
-    registry = Registry(context.aws, config)
-    existing = _find_image(registry, tag)
+    existing = _find_image(context, tag)
     if existing is not None and existing.digest != digest:
         raise ConflictError(
             f"{name} is {existing.digest} already, and tags cannot be moved; {path} "
@@ -180,28 +185,32 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
     context.executor().run(plan_repository(context.aws, config))
     if existing is not None:
         context.console.say(f"{name} is there already: not uploaded again")
-        return _report_pushed(context, registry, tag)
+        return _report_pushed(context, tag)
+    address = context.identity.registry
+    put = Registry(context.aws, config).plan_put(manifest, tag)
     blobs = archive.list_blobs(manifest)
     if context.is_dry_run:
         size = megabytes(sum(blob.size for blob in blobs))
         context.console.say(f"would upload {len(blobs)} blobs, {size}, of {path}")
-        context.executor().run([registry.plan_put(manifest, tag)])
+        context.executor().run([put])
         context.console.print_result(
             archive_data(config, path, image, tag)
-            | {"image": f"{context.identity.registry}/{name}", "pushed": False},
+            | {"image": f"{address}/{name}", "pushed": False},
             archive_lines(config, path, image, tag),
         )
         return 0
     try:
-        registry.upload(
+        upload_blobs(
+            context.aws,
+            config.image.repository,
             archive,
-            manifest,
+            blobs,
             lambda done, total: context.console.show_progress("image", done, total),
         )
-        context.executor().run([registry.plan_put(manifest, tag)])
+        context.executor().run([put])
     except KeyboardInterrupt:
         raise _push_interrupt(context) from None
-    return _report_pushed(context, registry, tag)
+    return _report_pushed(context, tag)
 
 
 def _choose_tag(options: argparse.Namespace, image: ArchivedImage) -> str | None:
@@ -218,21 +227,23 @@ def _push_interrupt(context: Context) -> Interrupted:
     )
 
 
-def _find_image(registry: Registry, tag: str) -> ImageState | None:
+def _find_image(context: Context, tag: str) -> ImageState | None:
+    repository = context.config.image.repository
     try:
-        return registry.get_image(tag)
+        return describe_image(context.aws, tag, repositoryName=repository)
     except NotFoundError:
         return None
 
 
-def _report_pushed(context: Context, registry: Registry, tag: str) -> int:
+def _report_pushed(context: Context, tag: str) -> int:
     """Report the pushed image, and record it unless it is for another platform.
 
     Return the exit status, which is not 0 if SageMaker does not accept the image.
     """
     config = context.config
-    state = registry.get_image(tag)
-    contents = registry.read_contents(state)
+    repository = {"repositoryName": config.image.repository}
+    state = describe_image(context.aws, tag, **repository)
+    contents = read_contents(context.aws, state.digest, repository)
     data = registry_data(config, state, contents)
     if context.is_dry_run:
         name = f"{config.image.repository}:{tag}"
@@ -252,12 +263,11 @@ def _report_pushed(context: Context, registry: Registry, tag: str) -> int:
 
 
 def _check(context: Context, options: argparse.Namespace) -> int:
-    if options.archive is not None:
-        return _check_archive(context, options)
     config = context.config
-    registry = Registry(context.aws, config)
-    state = registry.get_image(_reference(context, options), prefer=config.image.tag)
-    contents = registry.read_contents(state)
+    repository = {"repositoryName": config.image.repository}
+    reference = _reference(context, options)
+    state = describe_image(context.aws, reference, config.image.tag, **repository)
+    contents = read_contents(context.aws, state.digest, repository)
     data = registry_data(config, state, contents)
     if options.fix and not contents.runs_on_sagemaker:
         platform = contents.configuration and contents.configuration.platform
@@ -267,7 +277,7 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             hint=f"chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
         )
     if options.fix and not state.has_docker_manifest:
-        call = registry.plan_repair(state)
+        call = Registry(context.aws, config).plan_repair(state)
         context.executor().run([call])
         repaired_tag = str(call.params["imageTag"])
         if context.is_dry_run:
@@ -275,8 +285,8 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             fixed = {"tag": repaired_tag, "digest": digest}
             context.console.print_result(data | {"fixed": fixed})
             return 0
-        state = registry.get_image(repaired_tag)
-        contents = registry.read_contents(state)
+        state = describe_image(context.aws, repaired_tag, **repository)
+        contents = read_contents(context.aws, state.digest, repository)
         data = registry_data(config, state, contents)
         _record_image(context, state)
     # Read the lock file again, because a repaired image was just recorded.
@@ -322,7 +332,8 @@ def _record_image(context: Context, state: ImageState) -> None:
     Print its digest, and a note if chandra.toml names another image.
     """
     table = context.config.image
-    uri = f"{context.identity.registry}/{table.repository}@{state.digest}"
+    address = context.aws.identity().registry
+    uri = f"{address}/{table.repository}@{state.digest}"
     path = write_lock(context.config_path, "image", {"uri": uri, "tag": state.tag})
     context.console.say(f"recorded {state.digest} in {path.name}")
     if read_config(context.config_path).image.uri != uri:

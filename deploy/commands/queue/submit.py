@@ -98,7 +98,17 @@ def run(context: Context, options: argparse.Namespace) -> int:
         )
     config, exchange = context.config, get_exchange(context.config)
     endpoint = async_config(config, context.identity).name
-    inputs = _find_documents(context, options, exchange) if options.inputs else None
+    inputs = None
+    if options.inputs:
+        documents = find_documents(
+            options.inputs,
+            S3Objects(context.aws),
+            options={"pages": options.pages, **request_options(options)},
+            accept=ACCEPT[options.format or "json"],
+            count=num_pages_of,
+            with_hidden=options.hidden,
+        )
+        inputs = _reject_unreachable(config, exchange, documents)
     with use_ledger(context, options, must_exist=inputs is None) as ledger:
         left: list[Job] = []
         if inputs is None:
@@ -130,20 +140,6 @@ def _retry_mode(options: argparse.Namespace) -> Retry:
     if options.retry_all:
         return Retry.ALL
     return Retry.TRANSIENT if options.retry_failed else Retry.NONE
-
-
-def _find_documents(
-    context: Context, options: argparse.Namespace, exchange: Exchange
-) -> FoundDocuments:
-    inputs = find_documents(
-        options.inputs,
-        S3Objects(context.aws),
-        options={"pages": options.pages, **request_options(options)},
-        accept=ACCEPT[options.format or "json"],
-        count=num_pages_of,
-        with_hidden=options.hidden,
-    )
-    return _reject_unreachable(context.config, exchange, inputs)
 
 
 def _find_rejected_again(

@@ -153,6 +153,16 @@ def test_dry_run_downloads_no_file_from_real_client(front, cloud, bucket, tmp_pa
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 
 
+def test_existing_tar_is_not_uploaded_again(bucket, chandra, intercept):
+    uploads: list[object] = []
+    intercept("s3", "CreateMultipartUpload", uploads.append)
+
+    results = [chandra("model", "stage", "--tar") for _ in range(2)]
+
+    assert [result.status for result in results] == [0, 0]
+    assert len(uploads) == 1
+
+
 def test_dry_run_reports_complete_weights(bucket, chandra):
     chandra("model", "stage", "--tar")
 

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from deploy.errors import DeployError, ResourceFailedError
-from deploy.weights.files import MANIFEST, read_weights
+from deploy.weights.files import MANIFEST, read_weights, write_tar
 from deploy.weights.store import Store
 from tests.deploy.weights.fake_s3 import (
     BUCKET,
@@ -114,20 +114,21 @@ def test_interrupted_tar_continues_with_its_parts(
 
     intercept("s3", "UploadPart", give_up)
 
+    def upload_tar(progress):
+        with create_store(wire).open_tar(weights.sha256, "p.tar.gz") as target:
+            write_tar(weights, target, progress)
+
     with pytest.raises(KeyboardInterrupt):
-        create_store(wire).upload_tar(weights, "p.tar.gz", lambda *_: None)
+        upload_tar(lambda *_: None)
+    is_there_too_early = create_store(wire).holds_tar(weights.sha256, "p.tar.gz")
     sent.append(0)
     progress: list[int] = []
-    is_written = create_store(wire).upload_tar(
-        weights, "p.tar.gz", lambda done, total: progress.append(done)
-    )
-    is_written_again = create_store(wire).upload_tar(
-        weights, "p.tar.gz", lambda *_: None
-    )
+    upload_tar(lambda done, total: progress.append(done))
 
     assert sent == [1, 0, 2, 3]
     assert progress[-1] == weights.size
-    assert (is_written, is_written_again) == (True, False)
+    assert not is_there_too_early
+    assert create_store(wire).holds_tar(weights.sha256, "p.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(read_object(wire, "p.tar.gz"))) as tar:
         content = tar.extractfile("model.safetensors")
         assert content is not None
