@@ -58,7 +58,7 @@ def download(fetcher):
 
 
 def failing(method: str, status: str, code: str, times: int = 1_000):
-    """Return an interceptor for the fake S3 that fails the first requests of a method."""
+    """Return an interceptor that fails the first `times` requests of a method."""
     left = iter(range(times))
     body = f"<Error><Code>{code}</Code><Message>{KEY_ID}</Message></Error>".encode()
 
