@@ -162,5 +162,6 @@ def test_ctrl_c_reports_state_of_the_document(chandra, intercept, picture, argum
 
     assert result.status == 130
     assert (
-        "endpoint ocr may read on what it was sent; nothing was written" in result.err
+        "endpoint ocr may continue to read the document; nothing was written"
+        in result.err
     )

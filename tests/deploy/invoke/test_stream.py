@@ -212,7 +212,7 @@ def test_invalid_stream_is_reported(chandra, set_answer, picture, content):
     result = chandra("invoke", picture, "--stream")
 
     assert result.status == 6
-    assert "is no stream of pages" in result.err
+    assert "did not return a stream of pages" in result.err
     assert "the same command without --stream" in result.err
 
 
