@@ -45,7 +45,7 @@ COMMANDS: tuple[Entry | Group, ...] = (
     ),
     Group(
         "async",
-        "read thousands of documents, with an endpoint that scales to zero",
+        "read thousands of documents with an asynchronous endpoint that scales to zero",
         "Read thousands of documents through an asynchronous endpoint. Its queue "
         "holds the documents, and its machines scale with the queue, down to zero.",
         (

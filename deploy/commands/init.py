@@ -57,7 +57,8 @@ bucket = "my-bucket"
 # kms_key = "alias/..."         # for weights and images
 
 [update]
-# strategy = "blue-green"       # "recreate" deletes first: errors meanwhile
+# "recreate" deletes the endpoint first: errors until the new one serves.
+# strategy = "blue-green"
 # bake_seconds = 600            # how long the old machines are kept
 # use_alarms = true             # roll back if an alarm of `alarms` goes off
 
@@ -69,7 +70,8 @@ bucket = "my-bucket"
 # instance_type = "ml.g6e.2xlarge"
 # max_instances = 10            # maximum that `transform` chooses
 # ami = "al2-ami-sagemaker-batch-gpu-535"        # driver 535, for CUDA 12.x
-# weights = "tar"               # from `model stage --tar`; "pull": isolation = false
+# "tar" is made by `model stage --tar`; "pull" needs isolation = false.
+# weights = "tar"
 # invocation_timeout_seconds = 3600  # for one document
 # invocation_retries = 1        # each may cost as much as the first attempt
 # buckets = []                  # more buckets with documents or results
@@ -85,10 +87,11 @@ bucket = "my-bucket"
 # min_instances = 0             # 0: an empty queue costs nothing
 # max_instances = 2
 # backlog_per_instance = 5      # waiting documents per machine
-# concurrency = 8               # per machine; default: what its memory holds
+# concurrency = 8               # documents at once; default: what the memory holds
 # timeout_seconds = 3600        # for one document
 # wait_seconds = 21600          # maximum time in the queue
-# idle_seconds = 3900           # idle time before the machines stop; > timeout_seconds
+# Set idle_seconds above timeout_seconds, so that no document is interrupted.
+# idle_seconds = 3900           # idle time before the machines stop
 # scale_out_seconds = 600       # minimum time between two scale-outs
 # success_topic = "arn:..."     # SNS topics, to which the role may publish
 # error_topic = "arn:..."
