@@ -149,7 +149,7 @@ def test_unwritable_output_is_refused_before_sending(
     result = chandra("invoke", picture, "-o", str(tmp_path / output))
 
     assert (result.status, requests) == (2, [])
-    assert "--output with a path" in result.err
+    assert "--output with a writable path" in result.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stream"]])
