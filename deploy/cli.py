@@ -104,7 +104,7 @@ def _version() -> str:
     try:
         return metadata.version("chandra-torchserve")
     except metadata.PackageNotFoundError:
-        return "of a checkout that is not installed"
+        return "(version unknown: not installed)"
 
 
 def _add_command(
@@ -128,7 +128,7 @@ def _add_command(
         return
     if isinstance(command, Group):
         child.description = textwrap.fill(command.description, WIDTH)
-        child.epilog = _epilog(())
+        child.epilog = _epilog(command.examples)
         group = child.add_subparsers(dest="member", metavar="COMMAND", required=True)
         for entry in command.entries:
             _add_command(group, entry, shared, words)

@@ -58,3 +58,5 @@ class Group:
     help: str
     description: str
     entries: tuple[Entry, ...]
+    examples: tuple[str, ...]
+    """Command lines without the program's name."""

@@ -146,7 +146,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _rejection_reason(config: DeployConfig, name: str) -> str | None:
     """Return why a deployment on an instance type is rejected; None if it is not."""
     if name not in INSTANCES:
-        return f"nothing is known of {name}"
+        return f"{name} is not in the catalogue"
     only = EndpointTable(instance_types=(name,), ami=config.endpoint.ami)
     candidate = DeployConfig(
         image=config.image, model=config.model, endpoint=only, network=config.network

@@ -122,7 +122,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
 def _refuse_flags_without_all(options: argparse.Namespace) -> None:
     if not options.all and (options.keep_global or options.not_in):
         raise ConfigError(
-            "--keep-global and --not-in go with --all",
+            "--keep-global and --not-in require --all",
             hint="chandra-sagemaker destroy, which keeps everything that is global",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deploy.checks import Finding, config_findings
@@ -115,19 +115,19 @@ def _report(
     return 0 if is_well else 1
 
 
-def _check_region(context: Context) -> Iterator[Finding]:
-    """Yield nothing; raises ConfigError if no region is set."""
+def _check_region(context: Context) -> list[Finding]:
+    """Return no finding; raises ConfigError if no region is set."""
     if context.aws.region is None:
         raise ConfigError(
             "no region is set", hint="set region in chandra.toml, or add --region"
         )
-    yield from ()
+    return []
 
 
-def _check_credentials(context: Context) -> Iterator[Finding]:
-    """Yield nothing; raises DeployError if AWS rejects the credentials."""
+def _check_credentials(context: Context) -> list[Finding]:
+    """Return no finding; raises DeployError if AWS rejects the credentials."""
     context.aws.identity()
-    yield from ()
+    return []
 
 
 def _check_machines(context: Context) -> Iterator[Finding]:
@@ -152,7 +152,7 @@ def _check_role(context: Context) -> Iterator[Finding]:
         yield Finding(
             "role",
             True,
-            f"role {name} may not be taken by sagemaker.amazonaws.com",
+            f"sagemaker.amazonaws.com is not allowed to assume role {name}",
             "chandra-sagemaker iam prints the trust policy that it needs",
         )
     if config.role is not None:
@@ -187,7 +187,7 @@ def _check_network(context: Context) -> Iterator[Finding]:
     yield from key_findings(context.aws, context.config)
 
 
-CHECKS: dict[str, Callable[[Context], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[Context], Iterable[Finding]]] = {
     # This check calls no AWS service, so it also runs without credentials.
     "machines": _check_machines,
     "region": _check_region,

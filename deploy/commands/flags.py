@@ -57,7 +57,7 @@ def add_wait_arguments(
         type=parse_seconds,
         default=3600,
         metavar="SECONDS",
-        help="stop waiting after SECONDS; the endpoint goes on (default 3600)",
+        help="stop waiting after SECONDS; the operation continues (default 3600)",
     )
 
 

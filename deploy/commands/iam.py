@@ -67,12 +67,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         return 0
     trust = trust_policy("sagemaker", identity.account)
     lines = [
-        f"# role {config.role_name}: who may take it",
+        f"# role {config.role_name}: trust policy",
         json.dumps(trust, indent=2),
-        f"# role {config.role_name}: what the endpoint may do "
+        f"# role {config.role_name}: permissions of the endpoint "
         f"(policy {policy_name(identity.region)})",
         json.dumps(documents["execution"], indent=2),
-        "# what the caller of these commands may do",
+        "# permissions of the caller of these commands",
         json.dumps(documents["caller"], indent=2),
     ]
     context.console.print_result({"trust": trust, **documents}, lines)
@@ -86,8 +86,8 @@ def _note_policy_size(context: Context, caller: dict[str, Any]) -> None:
     if size > MANAGED_POLICY_CHARACTERS:
         context.console.warn(
             f"note: the caller's policy has {size:,} characters, and a managed policy "
-            f"takes {MANAGED_POLICY_CHARACTERS:,}: put it inside the role that runs "
-            "these commands, which takes 10,240"
+            f"may have {MANAGED_POLICY_CHARACTERS:,}: put it inside the role that runs "
+            "these commands, which may have 10,240"
         )
 
 
@@ -119,7 +119,7 @@ def _create(context: Context, identity: Identity) -> int:
 
 def _result_lines(context: Context, calls: list[Call]) -> list[str]:
     if not calls:
-        return ["the roles are as they should be: no changes"]
+        return ["the roles are up to date: no changes"]
     return [] if context.is_dry_run else [DOCTOR_NEXT_STEP]
 
 

@@ -45,7 +45,7 @@ COMMANDS: tuple[Entry | Group, ...] = (
     ),
     Group(
         "async",
-        "read thousands of documents through a queue that scales to zero",
+        "read thousands of documents with an asynchronous endpoint that scales to zero",
         "Read thousands of documents through an asynchronous endpoint. Its queue "
         "holds the documents, and its machines scale with the queue, down to zero.",
         (
@@ -70,6 +70,10 @@ COMMANDS: tuple[Entry | Group, ...] = (
                 "deploy.commands.queue.fetch",
             ),
         ),
+        (
+            "async deploy --dry-run",
+            "async submit scans/",
+        ),
     ),
     Entry(
         "status",
@@ -78,7 +82,7 @@ COMMANDS: tuple[Entry | Group, ...] = (
     ),
     Entry(
         "list",
-        "list our endpoints in the region and the earlier configs of this one",
+        "list the endpoints in the region and the configs for rollback",
         "deploy.commands.endpoint.list",
     ),
     Entry(
@@ -167,6 +171,10 @@ COMMANDS: tuple[Entry | Group, ...] = (
                 "start a job for the documents of another job that failed",
                 "deploy.commands.batch.retry",
             ),
+        ),
+        (
+            "transform start s3://my-bucket/scans/ s3://my-bucket/text/ --dry-run",
+            "transform status",
         ),
     ),
     Entry(

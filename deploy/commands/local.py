@@ -117,7 +117,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             context, emulator, backend, variables, samples, is_config_new=is_config_new
         )
         stop.wait()
-        context.console.say("ending what was started")
+        context.console.say("stopping the emulator and its servers")
     return 0
 
 
@@ -180,7 +180,7 @@ def _bind_emulator(
     except OSError as error:
         raise ConfigError(
             f"port {options.port} cannot be used: {error.strerror}",
-            hint="chandra-sagemaker local --port 0 takes one that is free",
+            hint="chandra-sagemaker local --port 0 uses a free port",
         ) from error
 
 
@@ -211,7 +211,7 @@ def _report_start(
             "in another terminal, in this folder:",
             "  export " + " ".join(f"{n}={value}" for n, value in variables.items()),
             *(_next_commands(context, samples) if samples else ()),
-            "Ctrl-C ends it, and everything that it has started",
+            "Ctrl-C stops the emulator and its servers",
         ],
     )
 
@@ -229,7 +229,7 @@ def _write_config(context: Context, samples: SampleResources, region: str) -> bo
     except OSError as error:
         raise ConfigError(
             f"{context.config_path} cannot be written: {error.strerror}",
-            hint="chandra-sagemaker local --init in a folder of yours",
+            hint="chandra-sagemaker local --init in a writable folder",
         ) from error
     return True
 
@@ -237,7 +237,7 @@ def _write_config(context: Context, samples: SampleResources, region: str) -> bo
 def _next_commands(context: Context, samples: SampleResources) -> Iterator[str]:
     """Yield the next commands to type."""
     if not context.config_path.exists():
-        yield "  (for async and transform, end it and start it with --init)"
+        yield "  (for async and transform, stop it and start it again with --init)"
         return
     ledger = context.config_path.with_suffix(".ledger.db")
     if ledger.exists():
@@ -277,8 +277,8 @@ def _server_program(
         and not (Path(weights_folder) / "config.json").is_file()
     ):
         raise ConfigError(
-            f"{weights_folder} is no folder of weights",
-            hint="--weights takes a folder with a config.json, or mini",
+            f"{weights_folder} is not a folder of weights",
+            hint="--weights needs a folder with a config.json, or mini",
         )
     build_archive(folder)
     return ServerProgram(

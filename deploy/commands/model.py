@@ -81,8 +81,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
         needs_tar = options.tar and not store.holds_tar(weights.sha256, place.tar_key)
         return _report_plan(context, place, missing, data, needs_tar=needs_tar)
     with _describe_interrupt(
-        f"what has arrived in {place.uri} stays there, and the same command goes on "
-        "from it; there is no manifest yet, so nothing takes it for whole"
+        f"the files uploaded to {place.uri} are kept, and the same command resumes the "
+        "upload; there is no manifest yet, so it does not count as complete"
     ):
         num_uploaded = store.stage(
             weights, place.prefix, config.name, context.console.show_progress
@@ -96,8 +96,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
     ]
     if options.tar:
         with _describe_interrupt(
-            f"{place.uri} is whole and recorded; what has arrived of {place.tar_key} "
-            "stays there, and the same command goes on from it"
+            f"{place.uri} is complete and recorded; the uploaded parts of "
+            f"{place.tar_key} are kept, and the same command resumes the upload"
         ):
             if not store.holds_tar(weights.sha256, place.tar_key):
                 with store.open_tar(weights.sha256, place.tar_key) as target:
@@ -242,8 +242,8 @@ def _read_weights(
     folder, revision = options.folder, options.revision
     if folder is None:
         with _describe_interrupt(
-            "nothing was put into S3; what was fetched stays in the hub's cache, and "
-            "the same command goes on from it"
+            "nothing was uploaded to S3; the downloaded files are kept in the hub's "
+            "cache, and the same command resumes the download"
         ):
             folder, revision = context.hub.fetch(model, revision)
     checkpoint = recognise_checkpoint(folder)
@@ -351,8 +351,8 @@ def _describe_files(files: Sequence[WeightFile | HubFile]) -> str:
 def _refuse_bad_name(revision: str) -> None:
     if REVISION.fullmatch(revision) is None:
         raise ConfigError(
-            f"--revision {revision} is no name for weights: letters, digits, dots, "
-            "dashes and underscores, at most 100",
+            f"--revision {revision} is not a valid name for weights: use letters, "
+            "digits, dots, dashes and underscores, at most 100",
             hint="chandra-sagemaker model stage --from FOLDER --revision v1",
         )
 

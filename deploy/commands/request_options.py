@@ -12,11 +12,16 @@ from deploy.errors import ConfigError
 __all__ = ["add_request_options", "request_options"]
 
 _VALUES: Mapping[str, tuple[str, type | None, str]] = {
-    "max_output_tokens": ("N", int, "maximum output tokens per page"),
+    "max_output_tokens": (
+        "N",
+        int,
+        "maximum output tokens per page (default: the limit of the server)",
+    ),
     "max_attempts": (
         "N",
         int,
-        "attempts for a page whose text repeats itself, 1 to 10",
+        "attempts for a page whose text repeats itself, 1 to 10 (default: setting of "
+        "the server)",
     ),
     "temperature": (
         "T",

@@ -56,6 +56,17 @@ def test_command_has_two_examples_that_parse(words, entry):
         assert options.run == entry.load().run
 
 
+@pytest.mark.parametrize(
+    "group", [command for command in COMMANDS if isinstance(command, Group)]
+)
+def test_group_has_two_examples_that_parse(group):
+    assert len(group.examples) >= 2
+    for example in group.examples:
+        arguments = shlex.split(example)
+        options = cli.build_parser(arguments).parse_args(arguments)
+        assert options.command == group.name
+
+
 @pytest.mark.parametrize(("words", "entry"), list_entries())
 def test_every_argument_has_a_help_text(words, entry):
     parser = argparse.ArgumentParser()

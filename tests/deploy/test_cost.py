@@ -93,4 +93,4 @@ def test_cost_explains_why_a_machine_is_left_out(chandra, cloud):
     assert ran.status == 2
     assert "has a T4 with 16 GB" in ran.err
     assert among.status == 0
-    assert "note: nothing is known of ml.g9.huge" in among.err
+    assert "note: ml.g9.huge is not in the catalogue" in among.err

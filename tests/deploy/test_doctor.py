@@ -124,7 +124,7 @@ def test_role_that_sagemaker_may_not_assume_is_found(chandra, wire, tmp_path):
 
     ran = chandra("doctor")
 
-    assert "role mine may not be taken by sagemaker.amazonaws.com" in ran.out
+    assert "sagemaker.amazonaws.com is not allowed to assume role mine" in ran.out
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_example_sets_only_required_settings():
 WITHOUT_DEFAULT = (
     *("role", "revision", "uri", "tag", "cuda", "kms_key", "volume_gb", "region"),
     *("sources", "concurrency", "idle_seconds", "success_topic", "error_topic"),
-    r'bucket = "my-bucket" +# documents wait',
+    r'bucket = "my-bucket" +# exchange bucket',
 )
 
 

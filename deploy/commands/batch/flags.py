@@ -47,7 +47,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         "--within",
         type=float,
         metavar="HOURS",
-        help="choose enough machines to finish within HOURS",
+        help="choose enough machines to finish within HOURS (default: about 2 hours)",
     )
     parser.add_argument(
         "--results",

@@ -72,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         ]
     else:
         lines = [
-            f"endpoint {target.name} is on its way",
+            f"endpoint {target.name} is being created or updated",
             FINISH_LATER,
         ]
     if not is_described:

@@ -1,4 +1,4 @@
-"""Command `list`: our endpoints in the region, and configs to go back to."""
+"""Command `list`: endpoints in the region, and configs for rollback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
         *context.account.history(async_name(context.config)),
     ]
     rows = [("ENDPOINT", "STATUS", "DEPLOYMENT"), *endpoints]
-    lines = table(rows) if endpoints else ["no endpoint of ours runs in this region"]
+    lines = ["no endpoint of chandra-sagemaker runs in this region"]
+    if endpoints:
+        lines = table(rows)
     if history:
         lines += [
             "",

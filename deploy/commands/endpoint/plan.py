@@ -180,7 +180,7 @@ def _plan_lines(
 ) -> list[str]:
     lines = [f"endpoint {target.name}, config {target.config.name}"]
     if reason is not None:
-        lines.append(f"offline ({reason}): as if nothing were there yet")
+        lines.append(f"offline ({reason}): the plan assumes that nothing exists yet")
     lines += [f"image   {target.model.image}"]
     lines += [f"weights {target.model.weights or 'from the hub, at every start'}", ""]
     if actions:

@@ -22,7 +22,7 @@ from deploy.policies.roles import find_role, refuse_other_regions, role_policies
 from deploy.resources import OWNER_TAG, tags_of
 
 HOURS_A_WEEK = 168
-NO_SCHEDULE = "there is no schedule: it runs until it is stopped"
+NO_SCHEDULE = "there is no schedule: the endpoint runs until you stop it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if options.remove:
         if flags:
             raise ConfigError(
-                f"--remove goes without {' and '.join(flags)}",
+                f"--remove cannot be combined with {' and '.join(flags)}",
                 hint="chandra-sagemaker schedule --remove",
             )
         return _remove(context)
@@ -66,7 +66,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     state = context.account.endpoint(name)
     if not history:
         raise NotFoundError(
-            f"there is no config of {name} to start by the clock",
+            f"endpoint {name} has no config that a schedule could start",
             hint="chandra-sagemaker deploy",
         )
     calls = schedule.calls(

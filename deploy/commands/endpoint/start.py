@@ -72,7 +72,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     executor.run(actions)
     if options.is_async and options.wait:
         apply_scaling(context, owner)
-    words = "in service" if options.wait else "on its way"
+    words = "in service" if options.wait else "being created or updated"
     context.console.print_result(
         {
             "endpoint": name,
@@ -89,7 +89,7 @@ def _result_lines(
 ) -> list[str]:
     lines = [f"endpoint {name} is {words} with {config}"]
     if options.is_async and not options.wait:
-        lines.append("next: the same command without --no-wait, for its scaling")
+        lines.append("next: the same command without --no-wait sets its scaling")
     return lines
 
 

@@ -34,7 +34,7 @@ HEALTH = {
     "Creating": "not serving yet",
     "Updating": "serving, while it changes",
     "SystemUpdating": "serving, while AWS maintains it",
-    "RollingBack": "serving the old config, to which it goes back",
+    "RollingBack": "serving the old config, to which it rolls back",
     "UpdateRollbackFailed": "serving a mix of two configs",
     "Deleting": "going away",
     "Failed": "not serving",

@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("download", "seconds for the download of the weights"),
     ):
         parser.add_argument(
-            f"--{flag}-timeout", type=int, metavar="SECONDS", help=meaning
+            f"--{flag}-timeout",
+            type=int,
+            metavar="SECONDS",
+            help=f"{meaning} (overrides the running config)",
         )
     parser.add_argument(
         "--strategy",
@@ -66,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bake",
         type=int,
         metavar="SECONDS",
-        help="seconds that the old machines stay (overrides update.bake_seconds)",
+        help="seconds for which the old machines are kept (overrides "
+        "update.bake_seconds)",
     )
     add_wait_arguments(parser)
 

@@ -96,7 +96,9 @@ def run(context: Context, options: argparse.Namespace) -> int:
     context.executor().run(plan_repository(context.aws, context.config))
     if is_pushed:
         # Tags are immutable: a second push of a new build would be refused at its end.
-        context.console.say(f"{table.repository}:{tag} is there already: not built")
+        context.console.say(
+            f"{table.repository}:{tag} already exists, so it was not built"
+        )
         return _report_pushed(context, tag)
     try:
         if options.remote:
@@ -118,8 +120,8 @@ def _refuse_unsuitable_flags(options: argparse.Namespace) -> None:
     for flag, actions_of_flag in ACTIONS_BY_FLAG.items():
         if getattr(options, flag) and options.action not in actions_of_flag:
             raise ConfigError(
-                f"--{flag} goes with image {' and image '.join(actions_of_flag)}, not "
-                f"with image {options.action}",
+                f"--{flag} requires image {' or image '.join(actions_of_flag)}, not "
+                f"image {options.action}",
                 hint=f"chandra-sagemaker image {actions_of_flag[0]} --{flag}",
             )
     if options.archive is not None and (options.fix or options.remote):
@@ -127,7 +129,7 @@ def _refuse_unsuitable_flags(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"--{flag} is for images in ECR, and --archive names a file",
             hint="chandra-sagemaker image push --archive FILE gives it the manifest "
-            "that SageMaker takes",
+            "that SageMaker accepts",
         )
     if options.tag is not None and TAG.fullmatch(options.tag) is None:
         raise ConfigError(
@@ -184,7 +186,7 @@ def _push_archive(context: Context, options: argparse.Namespace) -> int:
         )
     context.executor().run(plan_repository(context.aws, config))
     if existing is not None:
-        context.console.say(f"{name} is there already: not uploaded again")
+        context.console.say(f"{name} already exists, so it was not uploaded")
         return _report_pushed(context, tag)
     address = context.identity.registry
     put = Registry(context.aws, config).plan_put(manifest, tag)
@@ -221,9 +223,9 @@ def _choose_tag(options: argparse.Namespace, image: ArchivedImage) -> str | None
 
 def _push_interrupt(context: Context) -> Interrupted:
     return Interrupted(
-        f"repository {context.config.image.repository} is there, and layers that "
-        "arrived stay; no digest was recorded, so deployments go on with the image "
-        "before"
+        f"repository {context.config.image.repository} exists and keeps the "
+        "uploaded layers; no digest was recorded, so deployments continue to use the "
+        "previous image"
     )
 
 

@@ -83,27 +83,27 @@ def registry_lines(
         lines += _used_lines(config, state)
     if not contents.runs_on_sagemaker:
         lines += [
-            f"SageMaker does not take it: its GPU machines are {WANTED_PLATFORM}",
+            f"SageMaker does not accept it: its GPU machines are {WANTED_PLATFORM}",
             f"next: chandra-sagemaker image push builds one for {WANTED_PLATFORM}",
         ]
         return lines
     if not state.has_docker_manifest:
         lines += [
-            "SageMaker does not take it: it needs a Docker v2 schema 2 manifest",
+            "SageMaker does not accept it: it needs a Docker v2 schema 2 manifest",
             "next: chandra-sagemaker image check --fix"
             + (f" --tag {tag}" if tag else ""),
         ]
     elif configuration is None:
         lines.append(
-            "SageMaker takes its manifest; whether its machines run it is not known: "
+            "SageMaker accepts its manifest; whether its machines run it is not known: "
             f"{contents.reason}"
         )
         if contents.hint:
             lines.append(f"  try: {contents.hint}")
     elif is_accepted(config, state, contents):
-        lines.append("SageMaker takes it")
+        lines.append("SageMaker accepts it")
     else:
-        lines.append("SageMaker takes its manifest, but its machines cannot run it")
+        lines.append("SageMaker accepts its manifest, but its machines cannot run it")
     return lines + _cuda_lines(config, configuration, contents.reason)
 
 
@@ -135,7 +135,7 @@ def archive_lines(
         f"{path} holds {image.digest} for {image.configuration.platform}, {own}",
         f"pushed, it is {name}, digest "
         f"{compute_digest(to_docker_manifest(image.manifest))}: "
-        "its manifest becomes Docker's, which SageMaker takes",
+        "its manifest becomes Docker's, which SageMaker accepts",
         *_cuda_lines(config, image.configuration, None),
     ]
 

@@ -117,7 +117,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"endpoint {context.config.name} may read on what it was sent; "
+            f"endpoint {context.config.name} may continue to read the document; "
             + output.progress_sentence
         ) from None
     except DeployError:
@@ -153,11 +153,11 @@ def _read_document(path: Path) -> bytes:
     if not body:
         raise ConfigError(
             f"{path} is empty",
-            hint="chandra-sagemaker invoke FILE, with one that is not",
+            hint="chandra-sagemaker invoke FILE, with a file that is not empty",
         )
     if len(body) > MAX_BODY_BYTES:
         raise ConfigError(
-            f"{path} has {len(body) / 1e6:.1f} MB, and SageMaker takes 25 MB",
+            f"{path} has {len(body) / 1e6:.1f} MB, and SageMaker accepts 25 MB",
             hint="split it, or send its pages as images",
         )
     return body
@@ -188,8 +188,8 @@ def _build_attributes(options: argparse.Namespace) -> str:
     attributes = format_attributes(check_options(request_fields))
     if len(attributes) > MAX_HEADER:
         raise ConfigError(
-            f"the options have {len(attributes):,} characters, and SageMaker takes "
-            f"{MAX_HEADER:,} beside a document",
+            f"the options have {len(attributes):,} characters, and SageMaker accepts "
+            f"{MAX_HEADER:,} with a document",
             hint="a shorter prompt, or chandra-sagemaker async submit FILE",
         )
     return attributes

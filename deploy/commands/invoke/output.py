@@ -11,7 +11,7 @@ from deploy.errors import ConfigError
 
 __all__ = ["Output", "refuse_unwritable"]
 
-WRITABLE = "--output with a path where you may write"
+WRITABLE = "--output with a writable path"
 
 
 class Output:
@@ -38,7 +38,7 @@ class Output:
         if not self.num_written:
             return "nothing was written"
         where = "shown above" if self._path is None else f"in {self._path}"
-        return f"pages that came, {where}: {self.num_written}"
+        return f"pages received, {where}: {self.num_written}"
 
     def write_page(self, text: str) -> None:
         """Write a page at once, because the stream may break off after it."""

@@ -14,14 +14,17 @@ __all__ = ["PageBuffer", "check_page", "event_from"]
 
 
 def event_from(line: bytes) -> dict[str, Any]:
-    """Return the event in a line of a stream; a proxy may have answered otherwise."""
+    """Return the event in a line of a stream.
+
+    Raises ResourceFailedError for another line, such as an error page of a proxy.
+    """
     try:
         event = json.loads(line)
         if event["event"] == "page":
             check_page(event)
     except (ValueError, KeyError, TypeError) as error:
         raise ResourceFailedError(
-            "the container's answer is no stream of pages: "
+            "the container did not return a stream of pages: "
             + line[:200].decode(errors="replace").strip(),
             hint="the same command without --stream; chandra-sagemaker status shows "
             "which image runs",
@@ -30,11 +33,20 @@ def event_from(line: bytes) -> dict[str, Any]:
 
 
 def check_page(page: dict[str, Any]) -> None:
-    """Check a page; raises KeyError, TypeError or ValueError if it is invalid."""
-    int(page["page"])
-    str(page["markdown"]), str(page["status"])
-    if error := page.get("error"):
-        error["code"], error["detail"]
+    """Check a page; raises KeyError or TypeError if it is invalid."""
+    _check_field(page, "page", int)
+    _check_field(page, "markdown", str)
+    _check_field(page, "status", str)
+    if page.get("error"):
+        _check_field(page, "error", dict)
+        _check_field(page["error"], "code", str)
+        _check_field(page["error"], "detail", str)
+
+
+def _check_field(fields: dict[str, Any], name: str, kind: type) -> None:
+    """Raise KeyError or TypeError unless `fields` has a value of type `kind`."""
+    if not isinstance(fields[name], kind):
+        raise TypeError(f"{name} is {fields[name]!r}, which is not of {kind}")
 
 
 class PageBuffer:

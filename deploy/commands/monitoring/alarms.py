@@ -32,7 +32,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     flag = " --async" if options.is_async else ""
     if options.notify and not options.create:
         raise ConfigError(
-            "--notify goes with --create",
+            "--notify requires --create",
             hint=f"chandra-sagemaker alarms{flag} --create --notify TOPIC_ARN",
         )
     if options.create:

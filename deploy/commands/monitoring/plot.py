@@ -70,7 +70,7 @@ def draw_plot(
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be written: {error}",
-            hint="--plot with a name that ends in .png, where you may write",
+            hint="--plot with a writable path that ends in .png",
         ) from error
 
 

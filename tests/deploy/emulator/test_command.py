@@ -343,4 +343,4 @@ def test_missing_weights_are_reported(tmp_path):
     result = run_local(tmp_path, "--port", "0", "--weights", "nowhere")
 
     assert result.returncode == 2
-    assert "is no folder of weights" in result.stderr
+    assert "is not a folder of weights" in result.stderr

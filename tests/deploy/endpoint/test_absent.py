@@ -357,7 +357,7 @@ def test_schedule_tells_stopped_from_missing(scheduled, chandra, cloud, wire, at
         2: (6, "missing: neither `stop` nor a schedule stopped it"),
         10: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
         21.9: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
-        23: (6, "its schedule should have started it, and failed, or something"),
+        23: (6, "its schedule failed to start it, or something deleted it"),
         4 * 24: (0, "endpoint ocr is stopped by the schedule and costs nothing"),
     }
 

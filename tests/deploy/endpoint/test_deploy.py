@@ -164,7 +164,7 @@ def test_deploy_without_waiting_returns_at_once(chandra, cloud):
     ran = chandra("deploy", "--no-wait")
 
     assert ran.status == 0
-    assert "is on its way" in ran.out
+    assert "is being created or updated" in ran.out
     assert cloud.machines["ocr"].status == "Creating"
 
 

@@ -133,7 +133,7 @@ def test_endpoint_is_missing_after_kill_before_creation(serving, chandra, cloud)
 
     assert status.status == 6
     assert "endpoint ocr is missing" in status.out
-    assert "an update that deletes first broke off" in status.out
+    assert "an update that deletes the endpoint first was interrupted" in status.out
     assert f"its last config is {serving}" in status.out
     assert back.status == 0, back.err
     assert cloud.machines["ocr"].config == serving

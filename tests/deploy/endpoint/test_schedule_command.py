@@ -65,7 +65,7 @@ def test_a_schedule_is_shown_changed_and_removed(chandra, scheduler_role):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--remove", "--start", "8:00"], "--remove goes without --start"),
+        (["--remove", "--start", "8:00"], "--remove cannot be combined with --start"),
         (["--days", "sat"], "--start and --stop go together, and --days with both"),
         (["--stop", "19:00"], "--start and --stop go together"),
     ],
@@ -97,7 +97,9 @@ def test_missing_schedule_is_not_reported_as_removed(chandra, cloud, scheduler_r
         "would delete schedule ocr-stop",
     ]
     assert (
-        never.out == again.out == "there is no schedule: it runs until it is stopped\n"
+        never.out
+        == again.out
+        == "there is no schedule: the endpoint runs until you stop it\n"
     )
 
 

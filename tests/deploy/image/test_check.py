@@ -81,7 +81,9 @@ def test_arm64_image_in_ecr_is_refused(chandra, push_image, media_type):
 
     assert result.status == 6
     assert f"{REPOSITORY}:v1 is {media_type}, linux/arm64" in result.out
-    assert "SageMaker does not take it: its GPU machines are linux/amd64" in result.out
+    assert (
+        "SageMaker does not accept it: its GPU machines are linux/amd64" in result.out
+    )
     assert "--fix" not in result.out
     assert (data["platform"], data["taken_by_sagemaker"]) == ("linux/arm64", False)
 
@@ -157,7 +159,9 @@ def test_image_without_suitable_driver_is_refused(chandra, push_image):
     data = chandra("image", "check", "--tag", "v1", "--json").json
 
     assert result.status == 6
-    assert "SageMaker takes its manifest, but its machines cannot run it" in result.out
+    assert (
+        "SageMaker accepts its manifest, but its machines cannot run it" in result.out
+    )
     assert data["taken_by_sagemaker"] is False
 
 
@@ -428,7 +432,7 @@ def test_an_archive_with_dot_slash_names_is_pushed(chandra, tmp_path, compress):
     result = chandra("image", "push", "--archive", str(path), "--tag", "v1")
 
     assert result.status == 0, result.err
-    assert "SageMaker takes it" in result.out
+    assert "SageMaker accepts it" in result.out
 
 
 def test_an_archive_is_pushed_under_its_own_tag(chandra, tmp_path):

@@ -146,7 +146,7 @@ def test_pushed_image_is_recorded_and_not_built(chandra, wire, runner):
     assert second_result.status == 0, second_result.err
     assert second_result.json == first.json
     assert runner.ran == []
-    assert "is there already: not built" in second_result.err
+    assert "already exists, so it was not built" in second_result.err
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_ignored_flag_is_refused(chandra, arguments):
     result = chandra("image", *arguments)
 
     assert result.status == 2
-    assert "goes with image" in result.err
+    assert "requires image" in result.err
 
 
 def test_output_of_programs_goes_to_stderr(capfd):
@@ -185,7 +185,7 @@ def test_archive_push_needs_no_engine(chandra, cloud, wire, runner, tmp_path):
     second_result = chandra("image", "push", "--archive", str(archive), "--tag", "v1")
 
     assert result.status == second_result.status == 0, result.err + second_result.err
-    assert "SageMaker takes it" in result.out
+    assert "SageMaker accepts it" in result.out
     assert runner.ran == []
     assert cloud.calls.count("ecr:CompleteLayerUpload") == 2
     detail = wire.call("ecr", "describe_images", repositoryName=REPOSITORY)
@@ -294,7 +294,7 @@ def test_oci_image_is_detected_and_repaired(
     path.write_text(path.read_text().replace("uri =", "# uri ="))
 
     assert checked.status == 6
-    assert "SageMaker does not take it" in checked.out
+    assert "SageMaker does not accept it" in checked.out
     assert fixed.status == 0, fixed.err
     assert "v1-v2s2 is application/vnd.docker" in fixed.out
     assert "@sha256:" in (read_config(path).image.uri or "")

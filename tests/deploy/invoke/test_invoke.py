@@ -149,7 +149,7 @@ def test_unwritable_output_is_refused_before_sending(
     result = chandra("invoke", picture, "-o", str(tmp_path / output))
 
     assert (result.status, requests) == (2, [])
-    assert "--output with a path" in result.err
+    assert "--output with a writable path" in result.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stream"]])
@@ -162,5 +162,6 @@ def test_ctrl_c_reports_state_of_the_document(chandra, intercept, picture, argum
 
     assert result.status == 130
     assert (
-        "endpoint ocr may read on what it was sent; nothing was written" in result.err
+        "endpoint ocr may continue to read the document; nothing was written"
+        in result.err
     )

@@ -48,7 +48,7 @@ def test_open_page_range_is_sent_without_blanks(chandra, set_answer, tmp_path):
             2,
             "special tokens such as <|im_end|>",
         ),
-        (["PICTURE", "--prompt", "x" * 1100], 2, "SageMaker takes 1,024"),
+        (["PICTURE", "--prompt", "x" * 1100], 2, "SageMaker accepts 1,024"),
         (["PICTURE", "--prompt", "@nowhere"], 2, "nowhere cannot be read: No such"),
         (["PICTURE", "--stream", "--paginate"], 2, "without the lines of --paginate"),
         (["EMPTY"], 2, "is empty"),
@@ -75,7 +75,7 @@ def test_document_above_25_mb_is_refused_before_sending(chandra, tmp_path):
     result = chandra("invoke", str(path))
 
     assert result.status == 2
-    assert "SageMaker takes 25 MB" in result.err
+    assert "SageMaker accepts 25 MB" in result.err
 
 
 PASSWORD = "hunter2-in-the-header"

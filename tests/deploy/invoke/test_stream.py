@@ -85,7 +85,7 @@ def test_lost_connection_during_a_stream_is_reported(project, picture, tmp_path)
 
     assert status == 6, err.getvalue()
     assert "the stream ended early" in err.getvalue()
-    assert "pages that came, shown above: 1" in err.getvalue()
+    assert "pages received, shown above: 1" in err.getvalue()
     assert "# Title" in out.getvalue()
 
 
@@ -147,7 +147,7 @@ def test_pages_behind_a_missing_one_are_shown_at_the_end(chandra, set_answer, pi
 
     assert result.status == 6
     assert result.out.split() == ["P2", "P3"]
-    assert "pages that came, shown above: 2" in result.err
+    assert "pages received, shown above: 2" in result.err
 
 
 def test_stream_without_its_last_line_is_an_error(chandra, set_answer, picture):
@@ -212,7 +212,7 @@ def test_invalid_stream_is_reported(chandra, set_answer, picture, content):
     result = chandra("invoke", picture, "--stream")
 
     assert result.status == 6
-    assert "is no stream of pages" in result.err
+    assert "did not return a stream of pages" in result.err
     assert "the same command without --stream" in result.err
 
 
@@ -229,7 +229,7 @@ def test_broken_stream_keeps_its_pages_in_the_file(
     assert result.status == 6
     assert "# Title" in path.read_text()
     assert "before" not in path.read_text()
-    assert f"pages that came, in {path}: 1" in result.err
+    assert f"pages received, in {path}: 1" in result.err
 
 
 def test_file_of_a_stream_equals_the_sent_bytes(chandra, set_answer, picture, tmp_path):

@@ -173,4 +173,4 @@ def test_unwritable_plot_is_an_error(chandra, tmp_path, name):
     ran = chandra("metrics", "--plot", str(tmp_path / name))
 
     assert ran.status == 2
-    assert "--plot with a name that ends in .png" in ran.err
+    assert "--plot with a writable path that ends in .png" in ran.err

@@ -76,7 +76,7 @@ def test_status_shows_queue_and_backlog(chandra, wire, at):
     assert result.status == 0, result.err
     assert "there is no endpoint ocr that answers in real time" in result.out
     assert "12 documents, 12 for each machine, the oldest for 1 min 30 s" in result.out
-    assert "documents wait and there is no machine: one is on its way" in result.out
+    assert "documents wait and no machine runs: one is starting" in result.out
     assert "1 x ml.g6e.2xlarge (0 to 2)" in result.out
     assert (facts["endpoint"], facts["status"]) == ("ocr", None)
     queue = facts["asynchronous"]

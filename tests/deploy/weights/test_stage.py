@@ -91,7 +91,7 @@ def test_ctrl_c_keeps_uploaded_parts(bucket, chandra, cloud, intercept):
     result = chandra("model", "stage")
 
     assert result.status == 130
-    assert "the same command goes on from it" in result.err
+    assert "the same command resumes the upload" in result.err
 
 
 def test_dry_run_stages_nothing(bucket, chandra, wire, folder):
@@ -179,7 +179,7 @@ def test_ctrl_c_during_fetch_keeps_cache(bucket, chandra, hub):
     result = chandra("model", "stage")
 
     assert result.status == 130
-    assert "nothing was put into S3; what was fetched stays" in result.err
+    assert "nothing was uploaded to S3; the downloaded files are kept" in result.err
 
 
 def test_invalid_manifest_is_replaced(bucket, chandra, wire):
@@ -263,7 +263,7 @@ def test_ctrl_c_during_tar_keeps_weights(bucket, chandra, intercept, tmp_path):
     result = chandra("model", "stage", "--tar")
 
     assert result.status == 130
-    assert "is whole and recorded; what has arrived of" in result.err
+    assert "is complete and recorded; the uploaded parts of" in result.err
     assert "c0ffee" in (tmp_path / "chandra.lock.json").read_text()
 
 
@@ -289,5 +289,5 @@ def test_invalid_revision_name_is_refused(chandra, cloud, hub, revision):
     )
 
     assert result.status == 2
-    assert "is no name for weights" in result.err
+    assert "is not a valid name for weights" in result.err
     assert cloud.calls == []

@@ -63,14 +63,14 @@ class Absence:
             )
         if self.reason is Reason.OVERDUE:
             return (
-                f"endpoint {self.name} is missing: its schedule should have started "
-                f"it, and failed, or something deleted it since; {last}"
+                f"endpoint {self.name} is missing: its schedule failed to start it, "
+                f"or something deleted it since; {last}"
             )
         unknown = "" if self.is_schedule_known else " (which could not be read)"
         return (
             f"endpoint {self.name} is missing: neither `stop` nor a schedule{unknown} "
-            "stopped it, so something else deleted it, or an update that deletes first "
-            f"broke off; {last}"
+            "stopped it, so something else deleted it, or an update that deletes the "
+            f"endpoint first was interrupted; {last}"
         )
 
     @property
@@ -172,8 +172,8 @@ def schedule_notes(
             Finding(
                 "schedule",
                 False,
-                f"whether a schedule starts {name} could not be read; one would go on "
-                f"starting the config that it names: {error.message}",
+                f"whether a schedule starts {name} could not be read; a schedule "
+                f"would continue to start the config that it names: {error.message}",
                 error.hint,
             )
         ]

@@ -161,6 +161,7 @@ def verify_endpoint(context: Context, target: Target) -> None:
     drift = ["it was deleted"] if state is None else differences(target, state)
     if drift:
         raise ResourceFailedError(
-            f"endpoint {target.name} is not as it was asked for: {'; '.join(drift)}",
+            f"endpoint {target.name} differs from the requested config: "
+            + "; ".join(drift),
             hint="chandra-sagemaker status",
         )

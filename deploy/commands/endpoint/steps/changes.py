@@ -190,7 +190,7 @@ def confirm_change(
         most = "up to " if change.is_most else ""
         now = f"(now {price_text(before)} an hour)" if before is not None else ""
         reasons.append(
-            f"run endpoint {name}, where its price is not known here {now}".rstrip()
+            f"run endpoint {name}, whose price is not known here {now}".rstrip()
             if after is None
             else f"let endpoint {name} cost {most}{price_text(after)} an hour "
             f"{now}".rstrip()

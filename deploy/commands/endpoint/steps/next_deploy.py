@@ -25,9 +25,9 @@ def next_deploy_lines(context: Context, running: Target) -> list[str]:
         return [f"the next {command} will stop: {error.message}"]
     differences = differences_between(running.settings, target.settings)
     if not differences:
-        return [f"{file} describes the same: the next {command} changes nothing"]
+        return [f"{file} has the same settings: the next {command} changes nothing"]
     return [
-        f"{file} has other settings: write these there too, or the next {command} "
+        f"{file} has other settings: copy these into it, or the next {command} "
         "reverts them:",
         *(f"  {each.sentence}" for each in differences),
     ]

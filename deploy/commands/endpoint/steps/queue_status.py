@@ -167,11 +167,11 @@ def _scaling(facts: dict[str, Any]) -> str:
     if facts["max_instances"] is None:
         return "none; chandra-sagemaker async deploy sets it"
     if facts["has_backlog_without_capacity"]:
-        return "documents wait and there is no machine: one is on its way"
+        return "documents wait and no machine runs: one is starting"
     if not facts["instance_count"]:
-        return "no machine; one comes when documents wait"
+        return "no machine runs; one starts when documents wait"
     if facts["alarms"].get("idle") == "ALARM":
-        return "no work: the machines go"
+        return "no work: the machines are stopping"
     return "by the queue"
 
 

@@ -29,7 +29,7 @@ from deploy.resources import EndpointState, main_variant
 
 __all__ = ["UNKNOWN_QUOTAS", "check_quotas", "other_endpoint", "usage_findings"]
 
-UNKNOWN_QUOTAS = Finding("quotas", False, "the quotas could not be read, nor checked")
+UNKNOWN_QUOTAS = Finding("quotas", False, "the quotas could not be read or checked")
 KEEPS_SERVING = "which serves until the new ones do"
 WITHOUT_MACHINES = ("Failed", "OutOfService", "Deleting")
 
