@@ -119,7 +119,7 @@ ADVICE = (
     ),
     Advice(
         "CloudWatch alarm",
-        "an alarm went off during the update, so the old machines serve on",
+        "an alarm went off during the update, so the old machines keep serving",
         "chandra-sagemaker alarms; chandra-sagemaker logs --errors",
     ),
 )

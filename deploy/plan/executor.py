@@ -187,7 +187,7 @@ class Executor:
                 )
             if not actions:
                 return error
-            self._console.say(f"{error.message}: going back to config {config}")
+            self._console.say(f"{error.message}: restoring config {config}")
             self._recreation = None
             self.run(actions)
         except KeyboardInterrupt:
@@ -198,7 +198,7 @@ class Executor:
                 f"could not be brought back either: {second.message}",
                 hint=f"{self._rollback_command(lost)} brings it back",
             )
-        words = "serves again with" if self._is_waiting else "is made again with"
+        words = "serves again with" if self._is_waiting else "is created again with"
         sentence = f"Endpoint {name} {words} config {config}, as before"
         if self._flag:
             # The limits of its scaling were deleted with the endpoint.
@@ -260,7 +260,8 @@ class Executor:
         raise WaitTimeoutError(
             f"endpoint {wait.endpoint} is not {wait.goal.value} after "
             f"{duration(poll.elapsed_seconds)}: {status}. It continues",
-            hint="chandra-sagemaker status, or the same command again to wait on",
+            hint="chandra-sagemaker status, or the same command again to continue "
+            "waiting",
         )
 
     def _has_arrived(
@@ -341,7 +342,7 @@ def select_actions(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[A
 
 def _status_text(state: EndpointState | None) -> str:
     if state is None:
-        return "not there"
+        return "does not exist"
     stages = f" ({', '.join(state.stages)})" if state.stages else ""
     return f"{state.status}{stages}"
 

@@ -87,7 +87,7 @@ def _read_endpoint(context: Context) -> tuple[dict[str, Any] | None, list[str]]:
     The fields are None if there is no such endpoint and never was.
     """
     name = context.config.name
-    state = context.account.endpoint(name)
+    state = context.account.read_endpoint(name)
     if state is not None:
         facts = _read_facts(context, state)
         return facts, [*table(_rows(facts)), *_rollback_hint(context, state)]
