@@ -53,12 +53,12 @@ class EngineFactory:
         unused_token = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         self.model.stop_token_ids = (unused_token,)
 
-    def make_generate_engine(self, num_sequences: int) -> Engine:
-        return GenerateEngine(self.model, num_sequences)
+    def make_generate_engine(self, num_pages: int) -> Engine:
+        return GenerateEngine(self.model, num_pages)
 
-    def make_native_engine(self, num_sequences: int, num_drafts: int) -> Engine:
+    def make_native_engine(self, num_pages: int, num_drafts: int) -> Engine:
         options = BatchingOptions(
-            max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
+            max_sequences=num_pages, max_draft_tokens=num_drafts, max_attempts=1
         )
         runner = TorchRunner(self.model, measure_cache_tokens(self.model))
         return NativeEngine(
