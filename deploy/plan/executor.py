@@ -201,7 +201,7 @@ class Executor:
         except DeployError as second:
             return error.with_message(
                 f"{error.message}. Config {config}, which served before, is gone and "
-                f"could not be brought back either: {second.message}",
+                f"could not be restored either: {second.message}",
                 hint=f"{self._rollback_command(lost)} brings it back",
             )
         words = (

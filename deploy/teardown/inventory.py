@@ -49,7 +49,7 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     kept: tuple[KeptResource, ...] = ()
     if is_elsewhere:
         reason = f"it shows {shown}, and dashboards are global"
-        remedy = f"it goes with the deployment in {shown}"
+        remedy = f"it is deleted with the deployment in {shown}"
         kept = (KeptResource(f"dashboard {name}", reason, remedy),)
     return Inventory(
         name=name,

@@ -35,7 +35,9 @@ CUDA_13_CONFIG = image_config(
 )
 
 
-pytestmark = pytest.mark.usefixtures("repository")
+@pytest.fixture(autouse=True)
+def _repository(repository):
+    """Create the repository before any other fixture uses the registry."""
 
 
 # Platform

@@ -15,7 +15,10 @@ from tests.deploy.images import (
     write_archive,
 )
 
-pytestmark = pytest.mark.usefixtures("repository")
+
+@pytest.fixture(autouse=True)
+def _repository(repository):
+    """Create the repository before any other fixture uses the registry."""
 
 
 def test_check_names_pushed_tag(chandra, tmp_path, unset_image):
