@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,12 +53,12 @@ class EngineFactory:
         unused_token = self.model.tokenizer.convert_tokens_to_ids("<|video_pad|>")
         self.model.stop_token_ids = (unused_token,)
 
-    def make_generate_engine(self, num_sequences: int) -> Engine:
-        return GenerateEngine(self.model, num_sequences)
+    def make_generate_engine(self, num_pages: int) -> Engine:
+        return GenerateEngine(self.model, num_pages)
 
-    def make_native_engine(self, num_sequences: int, num_drafts: int) -> Engine:
+    def make_native_engine(self, num_pages: int, num_drafts: int) -> Engine:
         options = BatchingOptions(
-            max_sequences=num_sequences, max_draft_tokens=num_drafts, max_attempts=1
+            max_sequences=num_pages, max_draft_tokens=num_drafts, max_attempts=1
         )
         runner = TorchRunner(self.model, measure_cache_tokens(self.model))
         return NativeEngine(
@@ -76,6 +76,42 @@ def load_mini(dtype: torch.dtype) -> Model:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all systems, and print a table and the ratios."""
+    options = _parse_arguments(arguments)
+    torch.set_num_threads(options.threads)
+    engines = EngineFactory(load_mini(getattr(torch, options.dtype)))
+    rendered_pages = render_pages_of_lognormal_length(options.pages, options.seed)
+    pictures = make_png_requests(rendered_pages)
+    pdf_pages = make_pdf_requests(rendered_pages)
+    say(__doc__)
+    say(
+        f"{len(rendered_pages)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
+        f"{options.threads} threads"
+    )
+    _warm_up(engines, pictures[:2])
+
+    sequential = read_pages(engines.make_generate_engine(1), pictures, in_flight=1)
+    engines.disable_stop_tokens()
+    pictures, pdf_pages = (
+        [_limit_to_run(page, sequential) for page in pages]
+        for pages in (pictures, pdf_pages)
+    )
+    _say_header()
+    _say_run("generate, one by one", sequential, sequential)
+    runs = _measure_systems(engines, pictures, pdf_pages, sequential)
+    say()
+    single_page_speedup = _measure_single_pages(engines, pictures[: options.alone])
+    finish(
+        "engine",
+        _summarise(runs, sequential, single_page_speedup),
+        pages=len(rendered_pages),
+        in_flight=IN_FLIGHT,
+        dtype=options.dtype,
+        threads=options.threads,
+        torch=torch.__version__,
+    )
+
+
+def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--pages", type=int, default=48, help="number of pages (default 48)"
@@ -96,33 +132,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="type of the weights (default bfloat16)",
     )
     parser.add_argument("--seed", default="1", help="seed of the pages (default 1)")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
 
-    torch.set_num_threads(options.threads)
-    dtype = getattr(torch, options.dtype)
-    engines = EngineFactory(load_mini(dtype))
-    rendered_pages = render_pages_of_lognormal_length(options.pages, options.seed)
-    pictures, pdf_pages = (
-        make_png_requests(rendered_pages),
-        make_pdf_requests(rendered_pages),
-    )
-    say(__doc__)
-    say(
-        f"{len(rendered_pages)} pages, {IN_FLIGHT} in flight, {options.dtype}, "
-        f"{options.threads} threads"
-    )
-    _warm_up(engines, pictures[:2])
 
-    sequential = read_pages(engines.make_generate_engine(1), pictures, in_flight=1)
-    engines.disable_stop_tokens()
-    pictures, pdf_pages = (
-        [_limit_to_run(page, sequential) for page in pages]
-        for pages in (pictures, pdf_pages)
-    )
-    _say_header()
-    _say_run("generate, one by one", sequential, sequential)
-    runs = {}
+def _measure_systems(
+    engines: EngineFactory,
+    pictures: Sequence[EngineRequest],
+    pdf_pages: Sequence[EngineRequest],
+    sequential: EngineRun,
+) -> dict[str, EngineRun]:
+    """Read the pages with each system; print its row, and return the runs by name."""
     many, one = IN_FLIGHT, 1
+    runs = {}
     for name, engine, pages, in_flight in (
         (MICRO_BATCHES, engines.make_generate_engine(MICRO_BATCH), pictures, many),
         ("native, no drafts", engines.make_native_engine(many, 0), pictures, many),
@@ -143,33 +164,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         runs[name] = read_pages(engine, pages, in_flight=in_flight)
         _say_run(name, runs[name], sequential)
+    return runs
 
-    say()
-    single_page_speedup = _measure_single_pages(engines, pictures[: options.alone])
-    finish(
-        "engine",
-        {
-            "pages_per_second_vs_sequential": _compute_speedup(
-                runs["native"], sequential
-            ),
-            "pages_per_second_vs_micro_batches": _compute_speedup(
-                runs["native"], runs[MICRO_BATCHES]
-            ),
-            "single_page_latency_vs_generate": single_page_speedup,
-            "tokens_per_forward_text_layer": runs[
-                "native, PDF, one by one"
-            ].tokens_per_forward,
-            f"tokens_per_forward_text_layer_{IN_FLIGHT}_in_flight": runs[
-                "native, PDF"
-            ].tokens_per_forward,
-            "tokens_per_forward_without_text_layer": runs["native"].tokens_per_forward,
-        },
-        pages=len(rendered_pages),
-        in_flight=IN_FLIGHT,
-        dtype=options.dtype,
-        threads=options.threads,
-        torch=torch.__version__,
-    )
+
+def _summarise(
+    runs: Mapping[str, EngineRun], sequential: EngineRun, single_page_speedup: float
+) -> dict[str, float]:
+    """Return the results that the report records, by name."""
+    native = runs["native"]
+    return {
+        "pages_per_second_vs_sequential": _compute_speedup(native, sequential),
+        "pages_per_second_vs_micro_batches": _compute_speedup(
+            native, runs[MICRO_BATCHES]
+        ),
+        "single_page_latency_vs_generate": single_page_speedup,
+        "tokens_per_forward_text_layer": runs[
+            "native, PDF, one by one"
+        ].tokens_per_forward,
+        f"tokens_per_forward_text_layer_{IN_FLIGHT}_in_flight": runs[
+            "native, PDF"
+        ].tokens_per_forward,
+        "tokens_per_forward_without_text_layer": native.tokens_per_forward,
+    }
 
 
 def _limit_to_run(page: EngineRequest, run: EngineRun) -> EngineRequest:

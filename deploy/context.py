@@ -17,7 +17,7 @@ from deploy.errors import ConfigError
 from deploy.image.build import Runner
 from deploy.monitoring.logs import LogReader
 from deploy.plan.actions import Action, Call
-from deploy.plan.executor import Executor
+from deploy.plan.executor import ExecutionOptions, Executor
 from deploy.resources import Identity, log_group
 from deploy.weights.hub import Hub
 
@@ -113,6 +113,12 @@ class Context:
             self.aws,
             self.account,
             self.console,
+            ExecutionOptions(
+                timeout_seconds=timeout_seconds,
+                is_waiting=is_waiting,
+                is_dry_run=self.is_dry_run,
+                flag="" if endpoint in (None, self.config.name) else " --async",
+            ),
             clock=self.clock,
             sleep=self.sleep,
             log=LogReader(
@@ -120,12 +126,8 @@ class Context:
                 log_group(endpoint or self.config.name),
                 since=self.now - timedelta(seconds=5),
             ),
-            timeout_seconds=timeout_seconds,
-            is_waiting=is_waiting,
-            is_dry_run=self.is_dry_run,
             check=self._check,
             on_done=self.journal.add,
-            flag="" if endpoint in (None, self.config.name) else " --async",
         )
 
     def _check(self, actions: Sequence[Action]) -> None:

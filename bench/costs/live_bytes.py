@@ -38,10 +38,6 @@ class LiveBytes(TorchDispatchMode):
         """Operator at the peak."""
         self._sizes: dict[int, int] = {}
 
-    def reset_peak(self) -> None:
-        """Reset the peak to the bytes that are live now."""
-        self.peak_bytes = self.live_bytes
-
     def __torch_dispatch__(
         self,
         func: Any,

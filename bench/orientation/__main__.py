@@ -21,11 +21,10 @@ from pathlib import Path
 import pypdfium2
 from PIL import Image
 
+from bench.orientation.figures import FIGURES, render_figure
 from bench.orientation.pages import (
-    FIGURES,
     LAYOUTS,
     degrade,
-    render_figure,
     render_small_print,
     render_text,
     render_vertical,

@@ -24,14 +24,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from bench.orientation.pages import (
-    FIGURES,
-    LAYOUTS,
-    degrade,
-    render_figure,
-    render_text,
-    render_vertical,
-)
+from bench.orientation.figures import FIGURES, render_figure
+from bench.orientation.pages import LAYOUTS, degrade, render_text, render_vertical
 from bench.orientation.scripts import SCRIPTS, find_fonts
 from bench.report import say
 from handler.preprocess.page.ink import find_ink

@@ -9,7 +9,7 @@ import torch
 
 from handler.engine.device.graphs import Outputs, Record, make_cuda_recorder
 
-__all__ = ["TimedRecorder", "recomputed"]
+__all__ = ["TimedRecorder", "record_replay"]
 
 
 class TimedRecorder:
@@ -19,7 +19,7 @@ class TimedRecorder:
     """
 
     def __init__(self, device: torch.device, record: Record | None = None) -> None:
-        usual = make_cuda_recorder(device) if device.type == "cuda" else recomputed
+        usual = make_cuda_recorder(device) if device.type == "cuda" else record_replay
         self._record = record or usual
         self.times: list[tuple[str, float]] = []
         """Shape "rows x tokens" of each step, and the seconds to record it."""
@@ -42,7 +42,7 @@ class TimedRecorder:
         return outputs, replay
 
 
-def recomputed(
+def record_replay(
     compute: Callable[[], Outputs],
 ) -> tuple[Outputs, Callable[[], None]]:
     """Compute a step, and return a replay that computes it again without a graph."""

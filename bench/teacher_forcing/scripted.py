@@ -40,7 +40,7 @@ class AnswerPrompt:
 
 
 class AnswerRunner:
-    """ModelRunner with predetermined tokens: `answers` has them by sequence id.
+    """ModelRunner with predetermined tokens: `answers` has them by request id.
 
     A token after a wrong draft is that of the answer too, but the engine discards it.
     """

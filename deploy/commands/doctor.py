@@ -19,7 +19,7 @@ from deploy.endpoint.inspection import (
 )
 from deploy.errors import ConfigError, DeployError
 from deploy.policies import UNNAMED_POLICY, execution_policy, policy_name
-from deploy.policies.roles import find_role, role_policies
+from deploy.policies.roles import find_role, read_role_policies
 from deploy.resources import weights_uri
 from deploy.weights.integrity import check_folder, find_manifests
 
@@ -158,7 +158,7 @@ def _check_role(context: Context) -> Iterator[Finding]:
     if config.role is not None:
         return
     region = context.identity.region
-    policies = role_policies(context.aws, name)
+    policies = read_role_policies(context.aws, name)
     policy = execution_policy(config, context.identity)
     if policy not in (policies.get(policy_name(region)), policies.get(UNNAMED_POLICY)):
         yield Finding(

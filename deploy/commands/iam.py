@@ -22,7 +22,7 @@ from deploy.policies import (
     scheduler_policy,
     trust_policy,
 )
-from deploy.policies.roles import find_role, role_policies
+from deploy.policies.roles import find_role, read_role_policies
 from deploy.resources import OWNER_TAG, Identity, tag_list, tags_of
 
 MANAGED_POLICY_CHARACTERS = 6144
@@ -159,7 +159,7 @@ def _role_calls(
             f"there is a role {name} already, and it is not this deployment's",
             hint="set another name in chandra.toml, or role to its ARN",
         )
-    existing = {} if role is None else role_policies(context.aws, name)
+    existing = {} if role is None else read_role_policies(context.aws, name)
     return calls + _policy_calls(name, identity.region, policy, existing)
 
 

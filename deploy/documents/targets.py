@@ -105,8 +105,8 @@ def _collision_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", folded))
 
 
-def _parents(slot: str) -> set[str]:
-    parts = slot.split("/")[:-1]
+def _parents(name: str) -> set[str]:
+    parts = name.split("/")[:-1]
     return {"/".join(parts[: number + 1]) for number in range(len(parts))}
 
 

@@ -12,6 +12,7 @@ from deploy.emulator.http.invocation import send_get_request
 from deploy.emulator.http.wire import ServiceError
 from deploy.emulator.limits import Assumptions, SageMakerLimits
 from deploy.emulator.process import Process, find_free_port
+from deploy.retries import DEFAULT_BACKOFF, Backoff, Poll
 
 __all__ = [
     "Container",
@@ -25,8 +26,10 @@ __all__ = [
 
 POLL_SECONDS = 0.2
 PING_INTERVAL_SECONDS = 1.0
-MAX_FAILED_STARTS = 3
-"""Failed starts after which a container is given up.
+RESTART_BACKOFF = Backoff(
+    num_retries=2, first_seconds=2 * POLL_SECONDS, longest_seconds=8 * POLL_SECONDS
+)
+"""Restarts after failed starts, before a container is given up, and their pauses.
 
 SageMaker has no such limit: it restarts containers until the startup timeout.
 """
@@ -68,19 +71,33 @@ class Container(Protocol):
 
 
 def wait_until_healthy(
-    container: Container, is_cancelled: Callable[[], bool] = lambda: False
+    container: Container,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Ping a container until it is healthy, and return True.
 
     Returns False if the container has failed, or if `is_cancelled()` is True.
     """
-    while not is_cancelled():
-        if container.is_healthy():
-            return True
-        if container.failure is not None:
-            return False
-        time.sleep(POLL_SECONDS)
-    return False
+    poll = Poll(
+        POLL_SECONDS,
+        None,
+        DEFAULT_BACKOFF,
+        clock=clock,
+        sleep=sleep,
+        say=lambda line: None,
+    )
+    for look in poll:
+        with look:
+            if is_cancelled():
+                return False
+            if container.is_healthy():
+                return True
+            if container.failure is not None:
+                return False
+    raise AssertionError("a poll without a timeout ends only with a return")
 
 
 class ExternalContainer:
@@ -183,10 +200,15 @@ class ManagedContainer:
             # A process killed by a signal (negative status) does not count as a failed
             # start.
             num_failed += not self.was_healthy and (self._process.exit_status or 0) > 0
-            if num_failed == MAX_FAILED_STARTS:
+            if not RESTART_BACKOFF.allows(num_failed):
                 self.failure = UNHEALTHY.format(variant=self._variant)
                 return
-            self._stopping.wait(POLL_SECONDS * 2**num_failed)
+            # An event waits instead of a sleep, so that `stop` ends the pause.
+            self._stopping.wait(
+                RESTART_BACKOFF.pause_seconds(num_failed)
+                if num_failed
+                else POLL_SECONDS
+            )
 
     def _watch_process(self, process: Process) -> None:
         """Return when the process ends, is unhealthy for too long, or must stop."""

@@ -25,6 +25,8 @@ __all__ = ["Process", "build_archive", "find_free_port", "find_server_folder"]
 
 MARK_VARIABLE = "LOCAL_CONTAINER"
 """Environment variable that identifies all processes of a container."""
+NUM_KILL_ROUNDS = 10
+KILL_PAUSE_SECONDS = 0.05
 INHERITED_VARIABLES = (
     "PATH",
     "HOME",
@@ -106,11 +108,14 @@ class Process:
         *,
         folder: Path,
         on_line: Callable[[str], None],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Start `command`; `on_line` is called with each line of its output.
 
+        `sleep` makes the pauses between the rounds in which processes are killed.
         Raises ConfigError if the program cannot be started.
         """
+        self._sleep = sleep
         self._mark = uuid.uuid4().hex
         inherited = {
             name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ
@@ -165,7 +170,7 @@ class Process:
         Waits until the program has ended and its output was read.
         """
         # Repeat, because a process may have started another one before it was killed.
-        for _ in range(10):
+        for _ in range(NUM_KILL_ROUNDS):
             pids = [self.pid] if self.exit_status is None else []
             pids += self._find_processes()
             if not pids:
@@ -173,7 +178,7 @@ class Process:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
+            self._sleep(KILL_PAUSE_SECONDS)
         self._process.wait()
         self._reader.join(5)
 

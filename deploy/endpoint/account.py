@@ -36,7 +36,7 @@ class Account:
     def __init__(self, aws: AWSClient) -> None:
         self._aws = aws
 
-    def endpoint(self, name: str) -> EndpointState | None:
+    def read_endpoint(self, name: str) -> EndpointState | None:
         """Return the state of an endpoint; None if it does not exist."""
         try:
             answer = self._aws.call("sagemaker", "describe_endpoint", EndpointName=name)
@@ -162,7 +162,7 @@ class Account:
             if not alarm.name.endswith((*ALARM_SUFFIXES, *QUEUE_ALARM_SUFFIXES))
         ]
 
-    def scaling(self, endpoint: str) -> ObservedScaling:
+    def read_scaling(self, endpoint: str) -> ObservedScaling:
         """Return limits, policies and alarms of an endpoint's scaling."""
         which = scalable_target(endpoint)
         scaled = self._aws.call(SCALING, DESCRIBE_TARGETS, **_target_params(endpoint))
@@ -183,7 +183,7 @@ class Account:
             alarms={alarm["AlarmName"]: alarm for alarm in alarms},
         )
 
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def read_scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         """Return the entry that starts the endpoint, as UpdateSchedule takes it.
 
         Returns None if there is no such entry.

@@ -14,7 +14,7 @@ __all__ = ["EmptyAccount", "Observer"]
 class Observer(Protocol):
     """Source of the state of an account, for planners."""
 
-    def endpoint(self, name: str) -> EndpointState | None: ...
+    def read_endpoint(self, name: str) -> EndpointState | None: ...
     def has_model(self, name: str) -> bool: ...
     def has_config(self, name: str) -> bool: ...
     def history(self, deployment: str) -> Sequence[DatedConfig]:
@@ -22,17 +22,17 @@ class Observer(Protocol):
         ...
 
     def rollback_alarms(self, deployment: str) -> Sequence[str]: ...
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def read_scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         """Return the entry that starts the endpoint, as UpdateSchedule takes it."""
         ...
 
-    def scaling(self, endpoint: str) -> ObservedScaling: ...
+    def read_scaling(self, endpoint: str) -> ObservedScaling: ...
 
 
 class EmptyAccount:
     """Observer of an empty account, which a plan without credentials assumes."""
 
-    def endpoint(self, name: str) -> EndpointState | None:
+    def read_endpoint(self, name: str) -> EndpointState | None:
         return None
 
     def has_model(self, name: str) -> bool:
@@ -47,8 +47,8 @@ class EmptyAccount:
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         return ()
 
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def read_scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         return None
 
-    def scaling(self, endpoint: str) -> ObservedScaling:
+    def read_scaling(self, endpoint: str) -> ObservedScaling:
         return ObservedScaling()

@@ -100,7 +100,7 @@ class Planner:
         that already has the config is set back to that many instances. Raises
         ConflictError like `deploy`.
         """
-        state = self.observer.endpoint(name)
+        state = self.observer.read_endpoint(name)
         self.require_ours(state)
         is_there = state is not None and state.config == config
         return [
@@ -146,7 +146,7 @@ class Planner:
                 return [*_plan_deletion(name), *created]
             raise ConflictError(
                 f"endpoint {name} serves a mix of two configs: an update failed, and "
-                "so did going back",
+                "its rollback failed too",
                 hint=f"chandra-sagemaker status shows the reason; {ROLLING} says how "
                 "it is repaired while it serves",
             )
@@ -167,7 +167,7 @@ class Planner:
 
     def scale(self, scaling: Scaling) -> list[Action]:
         """Return the calls that set scaling limits and policies that differ."""
-        observed = self.observer.scaling(scaling.endpoint)
+        observed = self.observer.read_scaling(scaling.endpoint)
         is_set = is_within(scaling.target.params, observed.target)
         return [
             *([] if is_set else [scaling.target]),
@@ -184,7 +184,7 @@ class Planner:
         AWS assigns the ARNs of policies, so this is planned after `scale` was executed.
         In a dry run, the name of a policy stands for its ARN.
         """
-        observed = self.observer.scaling(scaling.endpoint)
+        observed = self.observer.read_scaling(scaling.endpoint)
         arns = {
             name: str(observed.policies.get(name, {}).get("PolicyARN", name))
             for name in scaling.policies
@@ -204,7 +204,7 @@ class Planner:
         The list is empty without an endpoint. Raises ConflictError if the endpoint has
         another owner.
         """
-        state = self.observer.endpoint(name)
+        state = self.observer.read_endpoint(name)
         if state is None:
             return []
         if not state.is_ours:
@@ -284,7 +284,7 @@ class Planner:
         If the caller may not read schedules, the schedule stays unchanged.
         """
         try:
-            entry = self.observer.scheduled_start(name)
+            entry = self.observer.read_scheduled_start(name)
         except AccessDeniedError:
             return []
         if entry is None:

@@ -42,10 +42,10 @@ class Snapshot:
         """
         self._account = account
         self._answers: dict[tuple[str, str], Any] = {}
-        questions = deque([("endpoint", name), ("history", name)])
+        questions = deque([("read_endpoint", name), ("history", name)])
         questions.append(("schedule_entries", name))
         if other is not None:
-            questions.append(("endpoint", other))
+            questions.append(("read_endpoint", other))
         # A loop here, rather than a method for each value, keeps the call stack short.
         while questions:
             question = questions.popleft()
@@ -59,8 +59,8 @@ class Snapshot:
                 if use_alarms and answer.name == name:
                     questions.append(("rollback_alarms", name))
 
-    def endpoint(self, name: str) -> EndpointState | None:
-        state: EndpointState | None = self._answer("endpoint", name)
+    def read_endpoint(self, name: str) -> EndpointState | None:
+        state: EndpointState | None = self._answer("read_endpoint", name)
         return state
 
     def has_model(self, name: str) -> bool:
@@ -87,11 +87,11 @@ class Snapshot:
         )
         return entries
 
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def read_scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         return start_request(self.schedule_entries(deployment), deployment)
 
-    def scaling(self, endpoint: str) -> ObservedScaling:
-        scaling: ObservedScaling = self._answer("scaling", endpoint)
+    def read_scaling(self, endpoint: str) -> ObservedScaling:
+        scaling: ObservedScaling = self._answer("read_scaling", endpoint)
         return scaling
 
     def _answer(self, question: str, name: str) -> Any:

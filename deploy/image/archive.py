@@ -219,7 +219,8 @@ class Archive:
         content = self._tar.read_document(_member_name(digest))
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
             raise ConfigError(
-                f"{self._path} is damaged: {digest} has another sha256", hint=SAVE_HINT
+                f"{self._path} is damaged: {digest} does not match its sha256",
+                hint=SAVE_HINT,
             )
         return self._parse_object(content, digest)
 

@@ -14,7 +14,6 @@ from deploy.image.configuration import WANTED_PLATFORM
 
 __all__ = [
     "DOCKER",
-    "INDEXES",
     "describe_platforms",
     "find_platform_digest",
     "get_platform",
@@ -24,11 +23,6 @@ __all__ = [
 ]
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-OCI = "application/vnd.oci.image.manifest.v1+json"
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 REFERENCE = "vnd.docker.reference.type"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYERS = {

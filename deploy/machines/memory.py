@@ -44,8 +44,8 @@ CONTEXT_BYTES = 460 * MIB
 LATE_KERNEL_BYTES = 256 * MIB
 GRAPH_NODES_BYTES = 8 * MIB
 FRAGMENTATION = 0.4
-MAX_SEQUENCES = 64
-SEQUENCE_TOKENS = 4000
+MAX_PAGES = 64
+COUNTED_PAGE_TOKENS = 4000
 
 DEFAULT_PREFILL_TOKENS = 1024
 DEFAULT_DRAFT_TOKENS = 8
@@ -54,7 +54,7 @@ MAX_SIDE = "CHANDRA_MAX_SIDE"
 KV_CACHE_TOKENS = "CHANDRA_KV_CACHE_TOKENS"
 PREFILL_TOKENS = "CHANDRA_PREFILL_TOKENS"
 DRAFT_TOKENS = "CHANDRA_DRAFT_TOKENS"
-SEQUENCES = "CHANDRA_MAX_SEQUENCES"
+MAX_SEQUENCES = "CHANDRA_MAX_SEQUENCES"
 
 HEADINGS = (
     *("memory in GiB", "GPU", "total", "weights", "CUDA", "graphs", "image"),
@@ -135,13 +135,13 @@ class PredictedMemoryPlan:
     pages that are generated together can use them."""
     page_tokens: int
     """Tokens of the largest page, its prompt and an answer of usual length."""
-    num_sequences: int
+    max_pages: int
     """Pages generated together, if the largest page has room."""
 
     @property
     def num_pages(self) -> int:
         """Pages generated together; 0 if the largest page has no room."""
-        return self.num_sequences if self.cache_tokens >= self.page_tokens else 0
+        return self.max_pages if self.cache_tokens >= self.page_tokens else 0
 
     @property
     def num_largest_pages(self) -> float:
@@ -195,20 +195,20 @@ def gpu_memory_plan(
     at most 64 and at least 1. CHANDRA_MAX_SIDE, CHANDRA_PREFILL_TOKENS,
     CHANDRA_DRAFT_TOKENS and CHANDRA_KV_CACHE_TOKENS change the plan too.
     """
-    configured = _number(environment, SEQUENCES)
-    candidates = range(MAX_SEQUENCES, 0, -1) if configured is None else (configured,)
-    for num_sequences in candidates:
-        plan = _plan_for(gpu, weights_gb, environment, num_sequences)
-        usual = min(SEQUENCE_TOKENS, plan.page_tokens)
-        if plan.cache_tokens >= num_sequences * usual:
+    configured = _number(environment, MAX_SEQUENCES)
+    candidates = range(MAX_PAGES, 0, -1) if configured is None else (configured,)
+    for max_pages in candidates:
+        plan = _plan_for(gpu, weights_gb, environment, max_pages)
+        usual = min(COUNTED_PAGE_TOKENS, plan.page_tokens)
+        if plan.cache_tokens >= max_pages * usual:
             break
     return plan
 
 
 def _plan_for(
-    gpu: str, weights_gb: float, environment: Mapping[str, str], num_sequences: int
+    gpu: str, weights_gb: float, environment: Mapping[str, str], max_pages: int
 ) -> PredictedMemoryPlan:
-    """Return the plan for `num_sequences` pages that are generated together."""
+    """Return the plan for `max_pages` pages that are generated together."""
     memory = GPU_MEMORY[gpu]
     max_pixels = _max_pixels(environment)
     prompt_tokens = max_pixels // GRID**2 + PROMPT_TOKENS
@@ -217,7 +217,7 @@ def _plan_for(
     usable_bytes = int(memory.usable_gib * GIB)
     weights_bytes = int(weights_gb * 1e9)
     cuda_bytes = CONTEXT_BYTES + memory.workspace_bytes
-    graph_bytes = _graph_bytes(num_sequences, draft_tokens, memory.verified_tokens)
+    graph_bytes = _graph_bytes(max_pages, draft_tokens, memory.verified_tokens)
     image_bytes = max(
         ENCODER_BYTES_PER_PIXEL * max_pixels,
         ENCODED_BYTES_PER_TOKEN * prompt_tokens + TEXT_BYTES_PER_TOKEN * prefill_tokens,
@@ -237,16 +237,16 @@ def _plan_for(
         margin_bytes=margin_bytes,
         room_tokens=room_tokens,
         cache_tokens=_number(environment, KV_CACHE_TOKENS)
-        or min(room_tokens, num_sequences * longest),
+        or min(room_tokens, max_pages * longest),
         page_tokens=prompt_tokens + EXPECTED_OUTPUT_TOKENS + draft_tokens,
-        num_sequences=num_sequences,
+        max_pages=max_pages,
     )
 
 
-def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) -> int:
-    """Return the memory of the CUDA graphs for up to `num_sequences` pages.
+def _graph_bytes(max_pages: int, draft_tokens: int, verified_tokens: int) -> int:
+    """Return the memory of the CUDA graphs for up to `max_pages` pages.
 
-    Batch sizes are powers of two, and `num_sequences`. Each has a graph without drafts,
+    Batch sizes are powers of two, and `max_pages`. Each has a graph without drafts,
     one with half of them and one with all that `verified_tokens` allow. The outputs of
     all graphs are kept, and the activations of the widest one.
     """
@@ -258,9 +258,9 @@ def _graph_bytes(num_sequences: int, draft_tokens: int, verified_tokens: int) ->
             total += GRAPH_NODES_BYTES + 8 * rows * (2 * width + 3)
             total += LOGITS_BYTES_PER_TOKEN * rows
             widest = max(widest, rows * width)
-        if rows >= num_sequences:
+        if rows >= max_pages:
             break
-        fewest, rows = rows + 1, min(2 * rows, num_sequences)
+        fewest, rows = rows + 1, min(2 * rows, max_pages)
     return total + (TEXT_BYTES_PER_TOKEN + LOGITS_BYTES_PER_TOKEN) * widest
 
 

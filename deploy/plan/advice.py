@@ -69,7 +69,7 @@ ADVICE = (
     Advice(
         "CannotPullContainer",
         "the machine could not pull the image: it is gone, the execution role is not "
-        "allowed to, or the subnets have no way to ECR",
+        "allowed to, or the subnets have no route to ECR",
         "chandra-sagemaker doctor checks the image and the role; in a VPC, add "
         "endpoints for ecr.api, ecr.dkr and S3",
     ),
@@ -88,12 +88,12 @@ ADVICE = (
     Advice(
         "InsufficientCapacity",
         "AWS has no capacity for this instance type in this region now",
-        "list several endpoint.instance_types; SageMaker takes the first with capacity",
+        "list several endpoint.instance_types; SageMaker uses the first with capacity",
     ),
     Advice(
         "Unable to provision requested ML compute capacity",
         "AWS has no capacity for this instance type in this region now",
-        "list several endpoint.instance_types; SageMaker takes the first with capacity",
+        "list several endpoint.instance_types; SageMaker uses the first with capacity",
     ),
     Advice(
         "ResourceLimitExceeded",
@@ -119,7 +119,7 @@ ADVICE = (
     ),
     Advice(
         "CloudWatch alarm",
-        "an alarm went off during the update, so the old machines serve on",
+        "an alarm went off during the update, so the old machines keep serving",
         "chandra-sagemaker alarms; chandra-sagemaker logs --errors",
     ),
 )

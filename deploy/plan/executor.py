@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deploy.console import Console
@@ -28,7 +29,7 @@ from deploy.retries import (
     duration,
 )
 
-__all__ = ["Executor", "select_actions"]
+__all__ = ["ExecutionOptions", "Executor", "select_actions"]
 
 POLL_SECONDS = 15.0
 # After SageMaker has accepted an update, the endpoint looks unchanged for a while.
@@ -68,6 +69,20 @@ class Log(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """Options of a command on how its plan is executed."""
+
+    timeout_seconds: float = 3600
+    """Limit for each wait."""
+    is_waiting: bool = True
+    """False drops the last wait and what comes after it."""
+    is_dry_run: bool = False
+    """Print the actions only."""
+    flag: str = ""
+    """Flag that commands for the same endpoint need, such as " --async"."""
+
+
 class Executor:
     """Executor of a plan's actions, which prints what it does."""
 
@@ -76,40 +91,31 @@ class Executor:
         performer: Performer,
         watcher: Watcher,
         console: Console,
+        options: ExecutionOptions = ExecutionOptions(),
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         log: Log | None = None,
-        timeout_seconds: float = 3600,
-        is_waiting: bool = True,
-        is_dry_run: bool = False,
         check: Callable[[Sequence[Action]], None] = lambda actions: None,
         on_done: Callable[[Call], None] = lambda call: None,
-        flag: str = "",
     ) -> None:
         """Make calls with `performer` and wait with `watcher`.
 
         Args:
+            options: the waits, the dry run, and the flag of the endpoint.
             log: its lines are shown during a wait.
-            timeout_seconds: limit for each wait.
-            is_waiting: False drops the last wait and what comes after it.
-            is_dry_run: print the actions only.
             check: raises ConfigError for actions that AWS would reject.
             on_done: called after each call, also if it was denied and may be.
-            flag: needed by commands for the same endpoint, such as " --async".
         """
         self._performer = performer
         self._watcher = watcher
         self._console = console
+        self._options = options
         self._clock = clock
         self._sleep = sleep
         self._log = log
-        self._timeout_seconds = timeout_seconds
-        self._is_waiting = is_waiting
-        self._is_dry_run = is_dry_run
         self._check = check
         self._on_done = on_done
-        self._flag = flag
         self._recreation: Recreation | None = None
         self._last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
 
@@ -122,9 +128,9 @@ class Executor:
         config, and the error says so. Raises WaitTimeoutError if a wait takes too long,
         and Interrupted after Ctrl-C, with a sentence on what was done.
         """
-        actions = select_actions(actions, is_waiting=self._is_waiting)
+        actions = select_actions(actions, is_waiting=self._options.is_waiting)
         self._check(actions)
-        if self._is_dry_run:
+        if self._options.is_dry_run:
             for action in actions:
                 self._console.say(f"would {action.sentence}")
             return
@@ -187,7 +193,7 @@ class Executor:
                 )
             if not actions:
                 return error
-            self._console.say(f"{error.message}: going back to config {config}")
+            self._console.say(f"{error.message}: restoring config {config}")
             self._recreation = None
             self.run(actions)
         except KeyboardInterrupt:
@@ -195,16 +201,17 @@ class Executor:
         except DeployError as second:
             return error.with_message(
                 f"{error.message}. Config {config}, which served before, is gone and "
-                f"could not be brought back either: {second.message}",
+                f"could not be restored either: {second.message}",
                 hint=f"{self._rollback_command(lost)} brings it back",
             )
-        words = "serves again with" if self._is_waiting else "is made again with"
+        words = (
+            "serves again with" if self._options.is_waiting else "is created again with"
+        )
         sentence = f"Endpoint {name} {words} config {config}, as before"
-        if self._flag:
+        if self._options.flag:
             # The limits of its scaling were deleted with the endpoint.
-            sentence += (
-                f", without scaling: chandra-sagemaker start{self._flag} sets it"
-            )
+            command = f"chandra-sagemaker start{self._options.flag}"
+            sentence += f", without scaling: {command} sets it"
         return _with_sentence(error, sentence)
 
     def _loss_sentence(self, lost: Recreation) -> str:
@@ -214,7 +221,7 @@ class Executor:
         )
 
     def _rollback_command(self, lost: Recreation) -> str:
-        return f"chandra-sagemaker rollback{self._flag} --to {lost.config}"
+        return f"chandra-sagemaker rollback{self._options.flag} --to {lost.config}"
 
     def _attempts(self, call: Call) -> Attempts:
         """Return the attempts at a call, which retry if `call.retry_if_missing`."""
@@ -232,7 +239,7 @@ class Executor:
         """
         poll = Poll(
             POLL_SECONDS,
-            self._timeout_seconds,
+            self._options.timeout_seconds,
             DEFAULT_BACKOFF,
             clock=self._clock,
             sleep=self._sleep,
@@ -260,7 +267,8 @@ class Executor:
         raise WaitTimeoutError(
             f"endpoint {wait.endpoint} is not {wait.goal.value} after "
             f"{duration(poll.elapsed_seconds)}: {status}. It continues",
-            hint="chandra-sagemaker status, or the same command again to wait on",
+            hint="chandra-sagemaker status, or the same command again to continue "
+            "waiting",
         )
 
     def _has_arrived(
@@ -341,7 +349,7 @@ def select_actions(actions: Sequence[Action], *, is_waiting: bool) -> Sequence[A
 
 def _status_text(state: EndpointState | None) -> str:
     if state is None:
-        return "not there"
+        return "does not exist"
     stages = f" ({', '.join(state.stages)})" if state.stages else ""
     return f"{state.status}{stages}"
 

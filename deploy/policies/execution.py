@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.batch.job import LOG_GROUP, transforms_prefix
 from deploy.config import DeployConfig, ModelSource
+from deploy.documents.document import split_uri
 from deploy.policies.statements import (
     Document,
     actions_of,
@@ -147,7 +148,8 @@ def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
     """Return the statement to write captured data; none if capture is off."""
     if config.capture.uri is None:
         return []
-    where = config.capture.uri.removeprefix("s3://").rstrip("/")
+    bucket, prefix = split_uri(config.capture.uri)
+    where = f"{bucket}/{prefix}".rstrip("/")
     return [
         allow("Capture", ["s3:PutObject"], [f"arn:{identity.partition}:s3:::{where}/*"])
     ]

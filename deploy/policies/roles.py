@@ -12,11 +12,11 @@ from deploy.errors import AccessDeniedError, NotFoundError
 from deploy.policies import policy_regions
 
 __all__ = [
-    "attached_policies",
     "find_role",
+    "list_attached_policies",
+    "read_role_policies",
     "refuse_other_regions",
     "role_findings",
-    "role_policies",
 ]
 
 
@@ -30,7 +30,7 @@ def find_role(aws: AWSClient, name: str) -> dict[str, Any] | None:
     return role
 
 
-def role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
+def read_role_policies(aws: AWSClient, role: str) -> dict[str, dict[str, Any]]:
     """Return the documents of a role's inline policies, by name.
 
     The result is empty if the role does not exist.
@@ -75,7 +75,7 @@ def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
         return []
     name = config.role_name
     try:
-        refuse_other_regions(name, role_policies(aws, name), aws.region)
+        refuse_other_regions(name, read_role_policies(aws, name), aws.region)
     except NotFoundError as error:
         return [Finding("role", True, error.message, error.hint)]
     except AccessDeniedError as error:
@@ -90,7 +90,7 @@ def role_findings(aws: AWSClient, config: DeployConfig) -> list[Finding]:
     return []
 
 
-def attached_policies(aws: AWSClient, role: str) -> list[str]:
+def list_attached_policies(aws: AWSClient, role: str) -> list[str]:
     """Return the ARNs of the managed policies that are attached to a role.
 
     The list is empty if the role does not exist.

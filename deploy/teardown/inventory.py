@@ -17,7 +17,7 @@ from deploy.image.codebuild import get_build_log_group, sources_prefix
 from deploy.image.repository import read_repository_tags
 from deploy.monitoring.account import dashboard_region, has_dashboard, list_alarms
 from deploy.policies import policy_regions
-from deploy.policies.roles import attached_policies, find_role, role_policies
+from deploy.policies.roles import find_role, list_attached_policies, read_role_policies
 from deploy.queue.endpoint import get_exchange
 from deploy.resources import OWNER_TAG, log_group, tags_from
 from deploy.teardown.models import ingredients_of
@@ -34,7 +34,7 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     of another deployment uses its configs or models.
     """
     account, name = Account(aws), config.name
-    state = account.endpoint(name)
+    state = account.read_endpoint(name)
     is_ours = state is not None and state.is_ours
     configs = tuple(live.config for live in account.history(name))
     models = tuple(account.models(name))
@@ -49,7 +49,7 @@ def read_inventory(aws: AWSClient, config: DeployConfig) -> Inventory:
     kept: tuple[KeptResource, ...] = ()
     if is_elsewhere:
         reason = f"it shows {shown}, and dashboards are global"
-        remedy = f"it goes with the deployment in {shown}"
+        remedy = f"it is deleted with the deployment in {shown}"
         kept = (KeptResource(f"dashboard {name}", reason, remedy),)
     return Inventory(
         name=name,
@@ -137,12 +137,12 @@ def _find_roles(aws: AWSClient, deployment: str) -> tuple[Role, ...]:
         tags = tags_from((find_role(aws, name) or {}).get("Tags", ()))
         if tags.get(OWNER_TAG) != deployment:
             continue
-        policies = role_policies(aws, name)
+        policies = read_role_policies(aws, name)
         regions = {
             policy: frozenset(region_names)
             for policy, region_names in policy_regions(policies).items()
         }
-        attached = tuple(attached_policies(aws, name))
+        attached = tuple(list_attached_policies(aws, name))
         roles.append(Role(name, tuple(policies), regions, attached))
     return tuple(roles)
 
@@ -157,7 +157,7 @@ def _refuse_if_used(
     """
     for summary in aws.pages("sagemaker", "list_endpoints", "Endpoints"):
         try:
-            state = account.endpoint(summary["EndpointName"]) if names else None
+            state = account.read_endpoint(summary["EndpointName"]) if names else None
             if state is None or (state.is_ours and state.name == deployment):
                 continue
             config = account.describe_config(state.config)

@@ -137,7 +137,7 @@ def keep_objects(
         + (f", and {_deployed_sentence(use)}" if use.deployed else ""),
         f"chandra-sagemaker destroy --all --region {bucket_region} deletes them"
         if is_idle
-        else _regional_remedy(bucket_region, "they go"),
+        else _regional_remedy(bucket_region, "they are deleted"),
     )
 
 
@@ -153,7 +153,7 @@ def keep_results(inventory: Inventory, uses: Sequence[RegionUse]) -> Inventory:
     kept = KeptResource(
         f"documents and results in s3://{inventory.bucket}",
         _deployed_sentence(use),
-        _regional_remedy(use.region, "they go"),
+        _regional_remedy(use.region, "they are deleted"),
     )
     return replace(inventory, exchanged=(), uploads=(), kept=(*inventory.kept, kept))
 
@@ -241,5 +241,5 @@ def _manual_remedy(role: Role, region: str) -> str:
     )
 
 
-def _regional_remedy(region: str, words: str = "it goes") -> str:
+def _regional_remedy(region: str, words: str = "it is deleted") -> str:
     return f"{words} with the deployment in {region}"

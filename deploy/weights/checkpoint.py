@@ -15,7 +15,7 @@ __all__ = ["Checkpoint", "check_name", "recognise_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ModelLine:
     """Model line that the container serves."""
 
     name: str
@@ -28,8 +28,8 @@ class Line:
 
 # Layers of their base models: Qwen3-VL-8B and Qwen3.5-4B.
 LINES = (
-    Line("Chandra 1", "chandra", "qwen3_vl", 36),
-    Line("Chandra 2", "chandra-2", "qwen3_5", 32),
+    ModelLine("Chandra 1", "chandra", "qwen3_vl", 36),
+    ModelLine("Chandra 2", "chandra-2", "qwen3_5", 32),
 )
 MINI = "mini"
 NAMES = {
@@ -127,7 +127,7 @@ def check_name(
         )
 
 
-def _has_layers_of(line: Line, layers: object) -> bool:
+def _has_layers_of(line: ModelLine, layers: object) -> bool:
     """Return whether the number of layers is that of a line, or unknown."""
     return layers is None or layers == line.num_layers
 

@@ -30,7 +30,7 @@ def find_manifests(folder: Path) -> list[Path]:
     folders = [folder] if (folder / MANIFEST).is_file() else []
     folders = folders or sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
     if not folders:
-        problem = "holds no" if folder.is_dir() else "is no folder with a"
+        problem = "holds no" if folder.is_dir() else "is not a folder with a"
         raise NotFoundError(
             f"{folder} {problem} {MANIFEST}, so its files cannot be verified",
             hint="a folder that came from `model stage`, such as a server's "

@@ -94,8 +94,8 @@ class Store:
         manifest = self.read_manifest(prefix)
         if manifest is not None and not has_same_files(manifest, weights):
             raise ConflictError(
-                f"{uri} holds other weights already, and what runs on them would get "
-                "these in their place",
+                f"{uri} holds other weights already, and endpoints that use them "
+                "would load these instead",
                 hint=OTHER_REVISION_HINT,
             )
         expected = {MANIFEST, STAGING, *(file.name for file in weights.files)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.costs.roofline import Prefill
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from bench.teacher_forcing.forcing import (
     ForcedPage,
     ForcedRunner,
@@ -47,7 +47,7 @@ def tiny_model() -> Model:
 
 def make_native_engine(model, *, num_drafts=0, graph_shapes=()):
     runner = ForcedRunner(
-        TorchRunner(model, 4000, graph_shapes=graph_shapes, record=recomputed),
+        TorchRunner(model, 4000, graph_shapes=graph_shapes, record=record_replay),
         make_timer(CPU, lambda: 0.0),
     )
     options = BatchingOptions(

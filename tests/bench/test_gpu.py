@@ -15,7 +15,7 @@ from bench.device.hardware import Hardware
 from bench.device.items import PARTS, MeasurementOptions, Measurements
 from bench.device.questions import QUESTIONS
 from bench.gpu import BUDGET_SECONDS, main, measure, write_report
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from bench.runs.records import Records
 from bench.runs.systems import MeasuredModel, NativeVariant
 from bench.teacher_forcing.geometry import TINY
@@ -164,7 +164,7 @@ def test_a_step_that_is_never_replayed_is_detected(measured_model):
     def record_without_replay(compute):
         return compute(), lambda: None
 
-    with_replay = check_recorded_steps(measured_model, CPU, 0.0, recomputed)
+    with_replay = check_recorded_steps(measured_model, CPU, 0.0, record_replay)
     without_replay = check_recorded_steps(
         measured_model, CPU, 0.0, record_without_replay
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.runs.probe import probe_attention, probe_operator, split_into_single_queries
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from handler.engine.device.attention import Step, attend_page_by_page
 from handler.engine.selection.attention_check import (
     AttentionCase,
@@ -38,7 +38,7 @@ def attend_correctly(
 @pytest.mark.parametrize("queries", [(1, 1, 1), (9, 9, 9), (32, 1, 5)])
 def test_right_attention_passes(queries):
     result = probe_attention(
-        attend_correctly, [make_bfloat16_case(*queries)], recomputed
+        attend_correctly, [make_bfloat16_case(*queries)], record_replay
     )
 
     assert result["is_right"]
@@ -64,7 +64,7 @@ def test_dependence_on_other_pages_is_detected():
         return attended * (1 + 1e-2 * int(step.num_used[-1] > 9))
 
     result = probe_attention(
-        attend_depending_on_others, [make_bfloat16_case(5, 5, 5)], recomputed
+        attend_depending_on_others, [make_bfloat16_case(5, 5, 5)], record_replay
     )
 
     assert not result["cases"]["case"]["is_same_in_company"]
@@ -76,7 +76,7 @@ def test_operator_that_raises_fails_with_its_message():
         raise RuntimeError("no kernel image")
 
     result = probe_attention(
-        attend_without_kernel, [make_bfloat16_case(1, 1, 1)], recomputed
+        attend_without_kernel, [make_bfloat16_case(1, 1, 1)], record_replay
     )
 
     assert result == {"is_right": False, "failure": "no kernel image", "cases": {}}

@@ -47,7 +47,7 @@ class FakeAccount:
     start_entry: dict[str, Any] | None = None
     observed: ObservedScaling = field(default_factory=ObservedScaling)
 
-    def endpoint(self, name: str) -> EndpointState | None:
+    def read_endpoint(self, name: str) -> EndpointState | None:
         return self.endpoints.get(name)
 
     def has_model(self, name: str) -> bool:
@@ -65,8 +65,8 @@ class FakeAccount:
     def rollback_alarms(self, deployment: str) -> Sequence[str]:
         return self.alarms
 
-    def scheduled_start(self, deployment: str) -> dict[str, Any] | None:
+    def read_scheduled_start(self, deployment: str) -> dict[str, Any] | None:
         return self.start_entry
 
-    def scaling(self, endpoint: str) -> ObservedScaling:
+    def read_scaling(self, endpoint: str) -> ObservedScaling:
         return self.observed

@@ -72,6 +72,12 @@ def oci_manifest(
     }
 
 
+def docker_digest(config: bytes) -> str:
+    """Return the digest of the Docker manifest that a push makes for an archive."""
+    manifest = to_docker_manifest(oci_manifest(config=config))
+    return digest(json.dumps(manifest, separators=(",", ":")).encode())
+
+
 def oci_index(*entries: tuple[str, str, str]) -> dict[str, Any]:
     """Return an OCI index of (os, architecture, digest)."""
     return {

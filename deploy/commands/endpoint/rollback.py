@@ -45,7 +45,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     name = endpoint_of(context, options)
     owner = owner_of(context, options)
     seen = Snapshot(context.account, name, use_alarms=owner.update.use_alarms)
-    state, history = seen.endpoint(name), seen.history(name)
+    state, history = seen.read_endpoint(name), seen.history(name)
     is_there = state is not None and state.status != "Deleting"
     served_config = _last_config(history)
     if state is not None:
@@ -86,7 +86,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     if context.is_dry_run:
         context.console.print_result(data)
         return 0
-    now = context.account.endpoint(name)
+    now = context.account.read_endpoint(name)
     if options.wait and (now is None or now.config != config):
         raise ResourceFailedError(
             f"endpoint {name} does not serve config {config}",

@@ -18,7 +18,7 @@ from deploy.errors import ConfigError, ConflictError, NotFoundError
 from deploy.machines.catalogue import PRICE_NOTE
 from deploy.machines.prices import dollars, hourly_price
 from deploy.plan.actions import Call
-from deploy.policies.roles import find_role, refuse_other_regions, role_policies
+from deploy.policies.roles import find_role, read_role_policies, refuse_other_regions
 from deploy.resources import OWNER_TAG, tags_of
 
 HOURS_A_WEEK = 168
@@ -60,10 +60,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
             f"role {role}, which EventBridge needs, does not exist",
             hint="chandra-sagemaker iam --create",
         )
-    refuse_other_regions(role, role_policies(context.aws, role), context.aws.region)
+    refuse_other_regions(
+        role, read_role_policies(context.aws, role), context.aws.region
+    )
     _refuse_foreign_group(context)
     history = context.account.history(name)
-    state = context.account.endpoint(name)
+    state = context.account.read_endpoint(name)
     if not history:
         raise NotFoundError(
             f"endpoint {name} has no config that a schedule could start",

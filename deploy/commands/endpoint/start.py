@@ -37,7 +37,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     name = endpoint_of(context, options)
     owner = owner_of(context, options)
     seen = Snapshot(context.account, name, use_alarms=owner.update.use_alarms)
-    state, history = seen.endpoint(name), seen.history(name)
+    state, history = seen.read_endpoint(name), seen.history(name)
     if state is not None and state.is_ours and state.status == "InService":
         if options.is_async:
             # `start --async --no-wait` ends before the scaling can be set.

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(context: Context, options: argparse.Namespace) -> int:
     name = endpoint_of(context, options)
     seen = Snapshot(context.account, name)
-    state = seen.endpoint(name)
+    state = seen.read_endpoint(name)
     planner = Planner(seen, context.identity, context.now)
     actions: Sequence[Action] = planner.stop(name)
     flag = " --async" if options.is_async else ""
@@ -107,7 +107,7 @@ def _report_absent(
 def _schedule_notes(seen: Snapshot, name: str) -> list[str]:
     """Return a note if a schedule starts the endpoint again, or cannot be read."""
     try:
-        start = seen.scheduled_start(name)
+        start = seen.read_scheduled_start(name)
     except AccessDeniedError as error:
         return [
             "note: whether a schedule starts it again could not be read: "
@@ -156,7 +156,7 @@ def _describe_savings(
 def _unscaling_actions(context: Context, state: EndpointState) -> list[Action]:
     """Return actions that remove scaling and its alarms, which would fail later."""
     actions: list[Action] = [build_unscale_call(state.name)] if state.is_scaled else []
-    alarms = sorted(context.account.scaling(state.name).alarms)
+    alarms = sorted(context.account.read_scaling(state.name).alarms)
     if alarms:
         actions.append(
             Call(

@@ -84,7 +84,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
         other=other_endpoint(context, name),
         use_alarms=update.use_alarms,
     )
-    state, history = seen.endpoint(name), seen.history(name)
+    state, history = seen.read_endpoint(name), seen.history(name)
     is_gone = state is None or state.status == "Deleting"
     absence = explain_absence(context, name, history, seen) if is_gone else None
     is_stopped = absence is not None and not absence.is_lost

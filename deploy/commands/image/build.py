@@ -11,7 +11,7 @@ from deploy.errors import ConfigError, Interrupted, NotFoundError
 from deploy.image.build import find_engine, select_build_files
 from deploy.image.codebuild import AFTER_BUILD_HINT, Builds, sources_prefix, write_zip
 from deploy.image.registry import Registry
-from deploy.policies.roles import find_role, refuse_other_regions, role_policies
+from deploy.policies.roles import find_role, read_role_policies, refuse_other_regions
 from deploy.weights.files import compute_sha256
 from deploy.weights.store import Store
 
@@ -50,7 +50,7 @@ def push_remotely(context: Context, uri: str, tag: str) -> None:
             f"role {builds.role}, which CodeBuild needs, does not exist",
             hint="chandra-sagemaker iam --create",
         )
-    policies = role_policies(context.aws, builds.role)
+    policies = read_role_policies(context.aws, builds.role)
     refuse_other_regions(builds.role, policies, context.aws.region)
     note = refuse_other_region(
         context.aws,

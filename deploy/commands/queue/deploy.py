@@ -63,7 +63,7 @@ def run(context: Context, options: argparse.Namespace) -> int:
     )
     # Alarms name ARNs of policies, so both are planned again once the policies exist.
     scaling_actions = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
-    observed = context.account.scaling(target.name)
+    observed = context.account.read_scaling(target.name)
     change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
     data = {
         "endpoint": target.name,
@@ -98,7 +98,11 @@ def run(context: Context, options: argparse.Namespace) -> int:
     else:
         report_change(context, change, scaling_actions)
         if not confirm_change(
-            context, change, scaling_actions, seen.endpoint(target.name), target.name
+            context,
+            change,
+            scaling_actions,
+            seen.read_endpoint(target.name),
+            target.name,
         ):
             context.console.report_declined()
             return 1

@@ -124,12 +124,6 @@ class AsyncEndpoints:
             json.dumps({"InferenceId": accepted.inference_id}).encode(),
         )
 
-    def count_requests(self, region: str, name: str) -> tuple[int, int]:
-        """Return the numbers of waiting and of running requests."""
-        queue = self._get_queue(region, name)
-        with queue.changed:
-            return len(queue.waiting), queue.num_running
-
     def track_endpoint(self, served: ServedEndpoint) -> None:
         """Publish metrics of an endpoint's queue from now on."""
         hosted = served.hosted

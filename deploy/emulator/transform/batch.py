@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
@@ -36,6 +37,7 @@ from deploy.errors import DeployError
 __all__ = ["BatchRun"]
 
 SPOOL_BYTES = 8 * MIB
+STOP_POLL_SECONDS = 0.2
 CLIENT_ERROR = "ClientError: See job logs for more information"
 ALGORITHM_ERROR = "AlgorithmError: See job logs for more information"
 
@@ -68,7 +70,9 @@ class BatchRun:
         logs: Logs,
         limits: SageMakerLimits,
         assumptions: Assumptions,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._sleep = sleep
         self._job = job
         self._container = container
         self._stream = stream
@@ -243,10 +247,13 @@ class BatchRun:
     def _invoke_with_retries(
         self, payload: IO[bytes], length: int | None, settings: BatchSettings
     ) -> bytes:
-        """Return the container's response, with retries.
+        """Return the container's response, with SageMaker's retries.
 
-        A refused connection does not count as a retry. Raises ObjectFailedError after
-        the last retry or if the container has failed, and JobStoppedError.
+        This loop imitates the retries of SageMaker and therefore does not use the
+        retries of the deployment commands: the job sets their number, and statuses
+        decide. A refused connection does not count as a retry. Raises
+        ObjectFailedError after the last retry or if the container has failed, and
+        JobStoppedError.
         """
         stop_requested = self._job.stop_requested
         num_retries = 0
@@ -317,12 +324,12 @@ class BatchRun:
     def _abort_when_stopped(self) -> None:
         """Abort running requests once the job is to stop; return when it has ended."""
         while self._job.ended is None:
-            if self._job.stop_requested.wait(0.2):
+            if self._job.stop_requested.wait(STOP_POLL_SECONDS):
                 with self._lock:
                     running = list(self._invocations)
                 for invocation in running:
                     invocation.abort()
-                time.sleep(0.2)
+                self._sleep(STOP_POLL_SECONDS)
 
     def _log(self, text: str) -> None:
         self._logs.write_sagemaker(self._stream, text)

@@ -11,9 +11,8 @@ from typing import Any
 
 from deploy.emulator.http.wire import ServiceError
 
-__all__ = ["STATUSES", "EmulatedJob", "EmulatedJobs"]
+__all__ = ["EmulatedJob", "EmulatedJobs"]
 
-STATUSES = ("InProgress", "Completed", "Failed", "Stopping", "Stopped")
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 MAX_CONCURRENT_MB = 100
 MAX_ENVIRONMENT_VARIABLES = 16

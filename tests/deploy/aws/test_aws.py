@@ -256,7 +256,7 @@ def observe_endpoint(script, aws, *, tags, targets=(), **more):
     )
     scaling.expects("describe_scalable_targets").answers(ScalableTargets=list(targets))
     with sagemaker, scaling:
-        state = Account(aws).endpoint("ocr")
+        state = Account(aws).read_endpoint("ocr")
     assert state is not None
     return state
 
@@ -294,7 +294,7 @@ def test_missing_endpoint_is_none(script, aws):
     )
 
     with scripted:
-        assert Account(aws).endpoint("ocr") is None
+        assert Account(aws).read_endpoint("ocr") is None
 
 
 def test_invocation_is_sent_once_with_a_long_timeout(aws):

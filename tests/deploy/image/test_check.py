@@ -8,7 +8,7 @@ import json
 import pytest
 
 from deploy.endpoint.inspection import image_findings
-from deploy.image.manifest import DOCKER, to_docker_manifest
+from deploy.image.manifest import DOCKER
 from deploy.image.registry import download_blob
 from tests.deploy.accounts import configured
 from tests.deploy.images import (
@@ -16,6 +16,7 @@ from tests.deploy.images import (
     OCI_INDEX,
     REPOSITORY,
     digest,
+    docker_digest,
     encoded,
     image_config,
     oci_files,
@@ -35,38 +36,8 @@ CUDA_13_CONFIG = image_config(
 
 
 @pytest.fixture(autouse=True)
-def _repository(wire, cloud):
-    wire.call("ecr", "create_repository", repositoryName=REPOSITORY,
-              imageTagMutability="IMMUTABLE")  # fmt: skip
-    cloud.calls.clear()
-
-
-@pytest.fixture
-def push_image(wire):
-    """Return a function that pushes an image and returns its digest."""
-
-    def push(tag, config, media_type=DOCKER):
-        manifest = oci_manifest(config=config)
-        if media_type == DOCKER:
-            manifest = to_docker_manifest(manifest)
-        return put_image(wire, manifest, tag, media_type, config=config)
-
-    return push
-
-
-@pytest.fixture
-def unset_image(tmp_path):
-    """Remove the image from chandra.toml, so that the lock file names it."""
-    path = tmp_path / "chandra.toml"
-    path.write_text(path.read_text().replace("uri =", "# uri ="))
-
-
-def docker_digest(config):
-    """Return the digest of the Docker manifest that a push makes for an archive."""
-    text = json.dumps(
-        to_docker_manifest(oci_manifest(config=config)), separators=(",", ":")
-    )
-    return digest(text.encode())
+def _repository(repository):
+    """Create the repository before any other fixture uses the registry."""
 
 
 # Platform
@@ -337,59 +308,6 @@ def test_recorded_cuda_of_earlier_version_is_ignored(
 def test_blobs_are_fetched_from_https_only(address):
     with pytest.raises(ValueError, match="not https"):
         download_blob(address)
-
-
-# Tags
-
-
-def test_check_names_pushed_tag(chandra, tmp_path, unset_image):
-    archive = str(write_archive(tmp_path / "image.tar"))
-    for tag in ("one", "two"):
-        assert chandra("image", "push", "--archive", archive, "--tag", tag).status == 0
-
-    result = chandra("image", "check")
-
-    assert f"{REPOSITORY}:two is" in result.out
-    assert chandra("image", "check", "--json").json["tag"] == "two"
-
-
-def test_untagged_image_is_named_by_digest(chandra, wire, project):
-    manifest = encoded(to_docker_manifest(oci_manifest())).decode()
-    answer = wire.call(
-        "ecr",
-        "put_image",
-        repositoryName=REPOSITORY,
-        imageManifest=manifest,
-        imageManifestMediaType=DOCKER,
-    )
-    image_digest = answer["image"]["imageId"]["imageDigest"]
-    project(
-        image=f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}@{image_digest}"
-    )
-
-    result = chandra("image", "check")
-
-    assert result.out.startswith(f"{REPOSITORY}@{image_digest} is {DOCKER}")
-    assert chandra("image", "check", "--json").json["tag"] is None
-
-
-def test_check_reports_that_deployments_use_another_image(chandra, push_image):
-    push_image("v1", image_config())
-
-    result = chandra("image", "check", "--tag", "v1")
-
-    assert "note: deployments use sha256:aaaa" in result.out
-
-
-def test_dry_run_of_repair_shows_image(chandra, push_image):
-    push_image("v1", image_config(), OCI)
-
-    result = chandra("image", "check", "--tag", "v1", "--fix", "--dry-run", "--json")
-
-    assert result.json["fixed"] == {
-        "tag": "v1-v2s2",
-        "digest": docker_digest(image_config()),
-    }
 
 
 # Archives

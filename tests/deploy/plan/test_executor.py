@@ -20,7 +20,7 @@ from deploy.errors import (
 )
 from deploy.plan.actions import Call, Goal, Wait
 from deploy.plan.advice import ADVICE, advice_for
-from deploy.plan.executor import Executor
+from deploy.plan.executor import ExecutionOptions, Executor
 from deploy.resources import EndpointState
 
 CREATING = EndpointState("ocr", "Creating", "ocr-1", is_ours=True)
@@ -65,15 +65,15 @@ class FakeAws:
     def sleep(self, seconds):
         self.now += seconds
 
-    def run(self, *actions, **kwargs):
+    def run(self, *actions, sleep=None, **options):
         Executor(
             self,
             self,
             Console(out=self.out),
+            ExecutionOptions(**options),
             clock=lambda: self.now,
-            sleep=kwargs.pop("sleep", self.sleep),
+            sleep=sleep or self.sleep,
             log=self,
-            **kwargs,
         ).run(actions)
         return self.out.getvalue()
 

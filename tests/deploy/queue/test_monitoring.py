@@ -89,7 +89,7 @@ def test_status_shows_queue_and_backlog(chandra, wire, at):
 class DeniedAccount:
     """Account whose caller may not read everything."""
 
-    def endpoint(self, name):
+    def read_endpoint(self, name):
         raise AccessDeniedError(f"not authorized to describe {name}")
 
 

@@ -116,7 +116,7 @@ def test_remedies_for_kept_resources_omit_destroy(uses):
     (objects,) = keep_objects(inventory, OTHER_REGION, uses).kept
 
     assert "destroy" not in kept.remedy
-    assert objects.remedy == "they go with the deployment in eu-west-1"
+    assert objects.remedy == "they are deleted with the deployment in eu-west-1"
 
 
 @pytest.mark.parametrize(

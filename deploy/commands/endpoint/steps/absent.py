@@ -149,7 +149,7 @@ def _reason(
 
 def absence_notes(context: Context, name: str, seen: AccountReader) -> list[Finding]:
     """Return a note if the endpoint does not exist though it was not stopped."""
-    if seen.endpoint(name) is not None:
+    if seen.read_endpoint(name) is not None:
         return []
     absence = explain_absence(context, name, seen.history(name), seen)
     if absence is None or not absence.is_lost or not absence.was_live:

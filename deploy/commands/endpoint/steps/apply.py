@@ -135,7 +135,7 @@ def check_and_confirm(
         flag = "" if is_ours else " --async"
         context.console.say(f"{NO_ALARMS}{flag} --create")
     report_change(context, change, actions)
-    state = seen.endpoint(target.name)
+    state = seen.read_endpoint(target.name)
     is_agreed = confirm_change(context, change, actions, state, target.name)
     if is_agreed and confirm_recreation(context, target.name, actions, state):
         return True
@@ -157,7 +157,7 @@ def verify_endpoint(context: Context, target: Target) -> None:
 
     SageMaker's waiter counts a rollback as a success.
     """
-    state = context.account.endpoint(target.name)
+    state = context.account.read_endpoint(target.name)
     drift = ["it was deleted"] if state is None else differences(target, state)
     if drift:
         raise ResourceFailedError(

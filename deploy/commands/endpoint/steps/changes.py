@@ -98,7 +98,7 @@ def change_to_file(context: Context, target: Target, seen: AccountReader) -> Cha
     last made from the file: an update, a rollback or another program changed it since.
     """
     name = target.name
-    state, history = seen.endpoint(name), seen.history(name)
+    state, history = seen.read_endpoint(name), seen.history(name)
     new = Machines(target.variant.instance_types, target.variant.instance_count)
     if state is None and not history:
         return Change(new)

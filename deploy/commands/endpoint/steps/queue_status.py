@@ -38,7 +38,7 @@ def find_async_endpoint(context: Context) -> EndpointState | None:
     Returns None if it is missing, is not ours, or may not be described.
     """
     try:
-        state = context.account.endpoint(async_name(context.config))
+        state = context.account.read_endpoint(async_name(context.config))
     except AccessDeniedError:
         return None
     return state if state is not None and state.is_ours else None
@@ -52,7 +52,7 @@ def read_queue_facts(context: Context) -> dict[str, Any] | None:
     name = async_name(context.config)
     denied = None
     try:
-        state = context.account.endpoint(name)
+        state = context.account.read_endpoint(name)
     except AccessDeniedError as error:
         state, denied = None, error.message
     if state is None or not state.is_ours:
@@ -63,7 +63,7 @@ def read_queue_facts(context: Context) -> dict[str, Any] | None:
         if denied is not None:
             return facts | {"error": denied, "health": "unknown", "lost": False}
         return facts | {"health": absence.reason.value, "lost": absence.is_lost}
-    scaling = context.account.scaling(name)
+    scaling = context.account.read_scaling(name)
     limits = scaling.target or {}
     kind, price = read_machine_price(context, state)
     return {

@@ -60,7 +60,7 @@ def check_quotas(
     is_scaled = False
     for name in names:
         try:
-            state = account.endpoint(name)
+            state = account.read_endpoint(name)
             if state is None:
                 continue
             is_read = not state.pools and state.status not in WITHOUT_MACHINES

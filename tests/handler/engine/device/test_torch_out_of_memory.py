@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Chunk
 from handler.engine.batching.native import BatchingOptions, NativeEngine
@@ -91,7 +91,7 @@ GRAPH_SHAPES = list_shapes(2, max_drafts=0, max_verified=8)
 
 
 def create_runner(model: Model) -> TorchRunner:
-    return TorchRunner(model, 3000, graph_shapes=GRAPH_SHAPES, record=recomputed)
+    return TorchRunner(model, 3000, graph_shapes=GRAPH_SHAPES, record=record_replay)
 
 
 def run_engine(runner: TorchRunner, failing: int | None) -> tuple[dict[str, str], int]:
@@ -177,7 +177,7 @@ def test_cache_shrinks_by_at_least_the_largest_image(model):
 
 def fail_second_recording(compute: Callable[[], Outputs], calls: Counter[str]) -> Any:
     """Record the shapes of one cache; the second shape of the next one fails."""
-    outputs, replay = recomputed(compute)
+    outputs, replay = record_replay(compute)
     calls["record"] += 1
     if calls["record"] == len(GRAPH_SHAPES) + 2:
         raise SHORTAGES["kernel loaded late"]
@@ -200,7 +200,7 @@ def test_steps_are_eager_after_a_shrink_that_loses_graphs(
         model,
         3000,
         graph_shapes=GRAPH_SHAPES,
-        record=recomputed if is_wrong else lambda c: fail_second_recording(c, calls),
+        record=record_replay if is_wrong else lambda c: fail_second_recording(c, calls),
         check_graphs=check_second_recording if is_wrong else None,
     )
 
@@ -219,7 +219,7 @@ def test_graphs_are_checked_again_after_a_shrink(model):
         model,
         100,
         graph_shapes=GRAPH_SHAPES,
-        record=recomputed,
+        record=record_replay,
         check_graphs=lambda runner: checked.append(runner.num_cache_positions),
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from handler.engine.batching.kv_cache import Move
 from handler.engine.batching.model_runner import Row
 from handler.engine.batching.native import BatchingOptions, NativeEngine
@@ -238,7 +238,7 @@ def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft
         model,
         4000,
         graph_shapes=ALL_SHAPES,
-        record=recomputed,
+        record=record_replay,
         draft_rows=draft_rows,
     )
     options = BatchingOptions(expected_output_tokens=20, max_draft_tokens=4)
@@ -249,7 +249,7 @@ def test_recorded_steps_do_not_change_outputs(model, expected, acceptance, draft
 
 
 def test_step_without_a_recorded_shape_runs_eagerly(model, expected):
-    runner = TorchRunner(model, 4000, graph_shapes=[Shape(2, 1)], record=recomputed)
+    runner = TorchRunner(model, 4000, graph_shapes=[Shape(2, 1)], record=record_replay)
     engine = NativeEngine(runner, BatchingOptions(expected_output_tokens=20))
 
     assert run_engine(engine, PAGES) == expected
@@ -300,7 +300,7 @@ def test_sampling_at_a_high_temperature_differs(model):
 
 def test_recorded_steps_can_sample(model):
     torch.manual_seed(0)
-    runner = TorchRunner(model, 1000, graph_shapes=ALL_SHAPES, record=recomputed)
+    runner = TorchRunner(model, 1000, graph_shapes=ALL_SHAPES, record=record_replay)
     prompt = runner.tokenise(PAGES[0])
     first = _prefill(runner, prompt, 0)
     row = Row(prompt, [first], prompt.num_tokens, 0)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from bench.teacher_forcing.geometry import TINY, empty_module
 from handler.engine.batching.native import NativeEngine
 from handler.engine.device.generate import GenerateEngine
@@ -162,7 +162,7 @@ class HostSelfTest:
 def choose_with(
     model: Model,
     self_test: HostSelfTest,
-    record: Record = recomputed,
+    record: Record = record_replay,
     **settings: object,
 ):
     """Choose an engine for a GPU with a small cache, by this self-test."""
@@ -189,7 +189,7 @@ class RecorderThatTurnsStale:
     def __call__(
         self, compute: Callable[[], Outputs]
     ) -> tuple[Outputs, Callable[[], None]]:
-        return record_stale(compute) if self.is_stale else recomputed(compute)
+        return record_stale(compute) if self.is_stale else record_replay(compute)
 
 
 def make_failing_recorder(num_recorded: int) -> Record:
@@ -201,7 +201,7 @@ def make_failing_recorder(num_recorded: int) -> Record:
         if not rest:
             raise RuntimeError("operation not permitted when stream is capturing")
         rest.pop()
-        return recomputed(compute)
+        return record_replay(compute)
 
     return record
 
@@ -281,9 +281,9 @@ def test_torchs_attention_replaces_a_wrong_operator(model):
 @pytest.mark.parametrize(
     ("record", "settings", "fallbacks"),
     [
-        (recomputed, {}, [Fallback.FORWARD_MISMATCH]),
-        (recomputed, {"cuda_graphs": False}, [Fallback.FORWARD_MISMATCH]),
-        (recomputed, {"attention": "torch"}, [Fallback.FORWARD_MISMATCH]),
+        (record_replay, {}, [Fallback.FORWARD_MISMATCH]),
+        (record_replay, {"cuda_graphs": False}, [Fallback.FORWARD_MISMATCH]),
+        (record_replay, {"attention": "torch"}, [Fallback.FORWARD_MISMATCH]),
         (record_stale, {}, [Fallback.CUDA_GRAPHS_MISMATCH, Fallback.FORWARD_MISMATCH]),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.runs.recorder import recomputed
+from bench.runs.recorder import record_replay
 from bench.teacher_forcing.geometry import CHANDRA
 from handler.engine.batching.memory_plan import PROMPT_TOKENS
 from handler.engine.device.capacity import plan_loaded_model
@@ -67,7 +67,7 @@ def record_correct_once(
     compute: Callable[[], Outputs],
 ) -> tuple[Outputs, Callable[[], None]]:
     """Record a step that replays correctly once and then repeats that result."""
-    outputs, replay = recomputed(compute)
+    outputs, replay = record_replay(compute)
     replays = iter([replay])
     return outputs, lambda: next(replays, lambda: None)()
 
@@ -82,17 +82,17 @@ def record_wrong_tokens(
         tokens[:, 1:] = (tokens[:, 1:] + 1) % logits.shape[-1]
         return tokens, logits
 
-    return recomputed(shifted)
+    return record_replay(shifted)
 
 
 def record_nan_logits(
     compute: Callable[[], Outputs],
 ) -> tuple[Outputs, Callable[[], None]]:
-    return recomputed(lambda: (compute()[0], compute()[1] * torch.nan))
+    return record_replay(lambda: (compute()[0], compute()[1] * torch.nan))
 
 
 def test_correctly_recorded_steps_pass(model):
-    assert check_recorded_steps(model, recomputed) < 0.01
+    assert check_recorded_steps(model, record_replay) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_recorded_steps_that_differ_are_reported(model, record):
 def test_every_recorded_shape_is_checked(model, number):
     shapes = [Shape(rows, width) for rows in (1, 2, 4) for width in (1, 3)]
     records = iter(
-        [record_stale if index == number else recomputed for index in range(6)]
+        [record_stale if index == number else record_replay for index in range(6)]
     )
 
     with pytest.raises(SelfTestError) as raised:
@@ -123,7 +123,7 @@ def test_every_recorded_shape_is_checked(model, number):
 
 
 def test_small_cache_is_checked_with_fewer_rows(model):
-    assert check_recorded_steps(model, recomputed, num_cache_positions=20) < 0.01
+    assert check_recorded_steps(model, record_replay, num_cache_positions=20) < 0.01
     with pytest.raises(SelfTestError):
         check_recorded_steps(model, record_stale, num_cache_positions=20)
 
@@ -156,7 +156,7 @@ class RandomOperators(TorchDispatchMode):
 
 
 def test_recorded_part_draws_no_random_number(model):
-    runner = TorchRunner(model, 50, graph_shapes=[Shape(2, 3)], record=recomputed)
+    runner = TorchRunner(model, 50, graph_shapes=[Shape(2, 3)], record=record_replay)
     rows = torch.tensor([[1, 2, 3, 0, 0, 0], [4, 5, 6, 0, 10, 0]])
     state = torch.get_rng_state()
 

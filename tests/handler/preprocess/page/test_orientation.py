@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from bench.orientation.pages import (
-    LAYOUTS,
-    degrade,
-    render_figure,
-    render_small_print,
-    render_text,
-    square_signs,
-)
+from bench.orientation.figures import render_figure, square_signs
+from bench.orientation.pages import LAYOUTS, degrade, render_small_print, render_text
 from handler.preprocess import DecodeOptions, crop_images
 from handler.preprocess.limits import Limits
 from handler.preprocess.page.examine import examine, rotate_image
