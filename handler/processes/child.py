@@ -23,7 +23,6 @@ from handler.logs import log_to_stdout
 __all__ = ["Child", "describe_exit"]
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-_MODULE = "handler.processes.child"
 
 # Spin count of torch's OpenMP threads, about 20 us, instead of libgomp's default of
 # 300,000. A thread that spins while it waits for another thread occupies a core that
