@@ -93,7 +93,7 @@ def check_forward(records: Records) -> Answer | None:
         numbers,
         "find the cause first: a start would fall back to torch's attention, then to "
         "`generate`. If only the last layers are beyond, raise the bound in "
-        "`handler/engine/forward_check.py`",
+        "`handler/engine/device/checks/forward_check.py`",
     )
 
 

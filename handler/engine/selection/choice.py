@@ -6,6 +6,7 @@ import functools
 from dataclasses import replace
 
 from handler.engine.batching.attempts import RETRIES
+from handler.engine.device.checks.self_test import CudaSelfTest, SelfTest
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Record
 from handler.engine.device.model import Model
@@ -23,7 +24,6 @@ from handler.engine.selection.native_builder import (
     NativeBuilder,
     make_drafter_factory,
 )
-from handler.engine.selection.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES

@@ -15,6 +15,7 @@ from handler.engine.device.capacity import (
     find_room,
     largest_image_pixels,
 )
+from handler.engine.device.checks.self_test import SelfTest
 from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
@@ -25,7 +26,6 @@ from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.request import EngineRequest
 from handler.engine.selection.fallback_search import FallbackSearch
-from handler.engine.selection.self_test import SelfTest
 from handler.engine.steps import StepTimer
 from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES

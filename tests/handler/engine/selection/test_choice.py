@@ -13,14 +13,14 @@ import torch
 from bench.runs.recorder import recomputed
 from bench.teacher_forcing.geometry import TINY, empty_module
 from handler.engine.batching.native import NativeEngine
+from handler.engine.device.checks.forward_check import check_forward
+from handler.engine.device.checks.self_test import check_graphs, free_and_probe_device
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Outputs, Record
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.selection.choice import choose_engine
-from handler.engine.selection.forward_check import check_forward
-from handler.engine.selection.self_test import check_graphs, free_and_probe_device
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
