@@ -205,6 +205,16 @@ class PageWriter:
         succeed.
         """
         page, options = collector.page, document.options
+        geometry = postprocess.PageGeometry(
+            page.number, page.width, page.height, self._bbox_format, page.rotation
+        )
+        conversion = postprocess.ConversionOptions(
+            postprocess.CUSTOM if options.prompt else options.prompt_type,
+            include_images=include_images,
+            include_headers_footers=options.include_headers_footers,
+            html_tables=options.tables == "html",
+            markdown_number=markdown_number,
+        )
         convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = output.text
         if page.strips:
@@ -223,18 +233,8 @@ class PageWriter:
                 self._max_seconds,
                 convert,
                 answer,
-                bbox_format=self._bbox_format,
-                width=page.width,
-                height=page.height,
-                rotation=page.rotation,
-                prompt_type=postprocess.CUSTOM
-                if options.prompt
-                else options.prompt_type,
-                page_number=page.number,
-                include_images=include_images,
-                include_headers_footers=options.include_headers_footers,
-                html_tables=options.tables == "html",
-                markdown_number=markdown_number,
+                geometry,
+                conversion,
             )
         except PoolBusyError as error:
             raise OverloadedError("all writers are busy with other pages") from error
