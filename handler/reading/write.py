@@ -149,7 +149,7 @@ class PageWriter:
             images = self._cut_out_figures(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
-                logger.exception("no images", extra={"page": page.number})
+                logger.exception("figures not cut out", extra={"page": page.number})
             # Return the text without pictures and without references to them.
             content = self._convert(document, collector, output, include_images=False)
             images = {}

@@ -328,7 +328,7 @@ def test_local_weights_are_used_if_s3_is_unavailable(s3, tmp_path, caplog):
     again = fetch(source, settings, tmp_path)
 
     assert again == first
-    assert "weights of the last time" in caplog.text
+    assert "cached weights used" in caplog.text
 
 
 def test_local_weights_are_checked_without_s3(s3, tmp_path):
