@@ -165,6 +165,11 @@ class NativeEngine(Generic[P]):
     def has_work(self) -> bool:
         return bool(self._pages or self._outputs)
 
+    @property
+    def num_free_positions(self) -> int:
+        """Cache positions that belong to no page."""
+        return self._scheduler.num_free_positions
+
     def count_output_tokens(self) -> dict[str, int]:
         """Return the number of output tokens of each page with a segment, by id."""
         return {

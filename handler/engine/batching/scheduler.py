@@ -86,6 +86,11 @@ class Scheduler(Generic[P]):
         """Maximum tokens of a page that runs alone, without draft tokens."""
         return self._pool.num_positions - self._max_draft_tokens
 
+    @property
+    def num_free_positions(self) -> int:
+        """Cache positions that belong to no page."""
+        return self._pool.num_free
+
     def add(self, page: P) -> None:
         """Append a page of fewer than `max_tokens` tokens to the waiting pages."""
         self._waiting.append(page)

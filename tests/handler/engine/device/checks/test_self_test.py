@@ -161,7 +161,7 @@ def test_recorded_part_draws_no_random_number(model):
     state = torch.get_rng_state()
 
     with torch.inference_mode(), RandomOperators() as seen:
-        runner._decode_fixed(rows)
+        runner.decode_fixed(rows)
 
     assert seen.num_seen > 100
     assert seen.names == set()
