@@ -85,7 +85,7 @@ class NativeBuilder:
             + PROFILES[profile].max_output_tokens
         )
         self._options = BatchingOptions(
-            max_sequences=room.num_sequences,
+            max_running_pages=room.num_pages,
             max_prefill_tokens=settings.prefill_tokens,
             max_draft_tokens=self._max_drafts,
             max_verified_tokens=self._max_verified,
@@ -118,7 +118,7 @@ class NativeBuilder:
                 with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
                         mode,
-                        self._list_shapes(self._options.max_sequences),
+                        self._list_shapes(self._options.max_running_pages),
                         self_test.check_graphs,
                     )
                     self_test.check_graphs(runner)
@@ -188,7 +188,7 @@ class NativeBuilder:
             engine,
             "native",
             # Two additional pages can join at once when others end.
-            self._options.max_sequences + 2,
+            self._options.max_running_pages + 2,
             attention=mode.attention,
             cuda_graphs=mode.cuda_graphs,
             fallbacks=self._fallbacks,

@@ -220,7 +220,7 @@ def test_random_pages_survive_a_random_shortage(seed):
     engine = create_engine(
         runner,
         max_drafts=rng.choice([0, 3]),
-        max_sequences=rng.randint(1, 6),
+        max_running_pages=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 40),
     )
     submit_pages(engine, answers)
