@@ -110,5 +110,5 @@ def _build_generate_engine(
 ) -> ChosenEngine:
     count = settings.max_sequences or _GENERATE_PAGES
     engine = GenerateEngine(model, count, steps=steps, retries=RETRIES.get(profile, ()))
-    # Slots for the pages of two steps, so that no step waits for the pipe.
+    # The process holds the pages of two steps, so that no step waits for the pipe.
     return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

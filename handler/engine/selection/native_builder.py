@@ -40,14 +40,14 @@ _PIXELS_A_TOKEN = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """Engine with its name, its number of slots and its execution mode.
+    """Engine with its name, its capacity and its execution mode.
 
-    `num_slots` is the number of pages that its process should hold.
+    `max_pages_in_flight` is the number of pages that its process should hold.
     """
 
     engine: Engine
     name: str
-    num_slots: int
+    max_pages_in_flight: int
     attention: str = "torch"
     """flash, torch or transformers: see EngineInfo."""
     cuda_graphs: bool = False

@@ -67,7 +67,7 @@ def test_native_engine_runs_a_known_architecture(model, name):
 def test_generate_is_used_if_configured(model):
     chosen = choose_engine(model, EngineSettings(engine="generate"), "mini")
 
-    assert (chosen.name, chosen.num_slots) == ("generate", 2)
+    assert (chosen.name, chosen.max_pages_in_flight) == ("generate", 2)
     assert isinstance(chosen.engine, GenerateEngine)
 
 
@@ -104,7 +104,7 @@ def test_native_setting_names_the_unsupported_feature(unsupported_model):
 def test_engine_holds_more_pages_than_it_runs(model):
     settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
 
-    assert choose_engine(model, settings, "mini").num_slots > 3
+    assert choose_engine(model, settings, "mini").max_pages_in_flight > 3
 
 
 SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)
