@@ -58,7 +58,7 @@ class EngineFactory:
 
     def make_native_engine(self, num_pages: int, num_drafts: int) -> Engine:
         options = BatchingOptions(
-            max_sequences=num_pages, max_draft_tokens=num_drafts, max_attempts=1
+            max_running_pages=num_pages, max_draft_tokens=num_drafts, max_attempts=1
         )
         runner = TorchRunner(self.model, measure_cache_tokens(self.model))
         return NativeEngine(

@@ -286,7 +286,7 @@ class ChandraHandler(BaseHandler):
             "state": state,
             "worker": os.getpid(),
             "engines": " ".join(map(str, self.engines.pids)),
-            "slots": self.engines.num_slots if self.initialized else 0,
+            "slots": self.engines.max_pages_in_flight if self.initialized else 0,
             "fallbacks": " ".join(self.engines.fallbacks),
             "drains": "yes" if self.initialized and self.pump.is_refusing else "no",
             "open": self.pump.num_open if self.initialized else 0,

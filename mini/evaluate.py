@@ -26,7 +26,7 @@ import torch
 from handler.engine.device.model import load_model
 from handler.engine.request import EngineOutput, EngineRequest
 from handler.engine.selection.choice import choose_engine
-from handler.postprocess.content import convert_page
+from handler.postprocess import ConversionOptions, PageGeometry, convert_page
 from handler.preprocess.document import decode_page
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
@@ -98,13 +98,8 @@ def parse_content(raw: str, page: RenderedPage) -> PageContent:
     """Parse the model's output for a page as the service does."""
     return convert_page(
         raw,
-        bbox_format=PROFILE.bbox_format,
-        width=page.image.width,
-        height=page.image.height,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=False,
-        include_headers_footers=True,
+        PageGeometry(1, page.image.width, page.image.height, PROFILE.bbox_format),
+        ConversionOptions("ocr_layout", include_headers_footers=True),
     )
 
 

@@ -152,7 +152,7 @@ def scripted_engine_main(
         profile="mini",
         engine="scripted",
         device=f"fake:{index}",
-        num_slots=settings.max_sequences or 1,
+        max_pages_in_flight=settings.max_sequences or 1,
     )
     connection.send(Ready(info))
     steps = StepTimer(min_limit_seconds=min_limit_seconds)

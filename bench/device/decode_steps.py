@@ -20,11 +20,11 @@ from bench.runs.recorder import TimedRecorder
 from bench.runs.systems import MeasuredModel
 from handler.engine.batching.model_runner import Row
 from handler.engine.device.capacity import measure_cache_tokens
+from handler.engine.device.checks.self_test import LARGEST_LOGIT_ERROR, check_graphs
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Outputs, Record, Shape, list_shapes
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
-from handler.engine.selection.self_test import LARGEST_LOGIT_ERROR, check_graphs
 
 __all__ = [
     "check_recorded_steps",

@@ -6,9 +6,12 @@ from typing import Any
 
 from bench.device.hardware import Hardware
 from bench.runs.systems import MeasuredModel
+from handler.engine.device.checks.forward_check import (
+    LARGEST_DEEP_DEVIATION,
+    check_forward,
+)
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import SelfTestError
-from handler.engine.selection.forward_check import LARGEST_DEEP_DEVIATION, check_forward
 
 __all__ = ["compare_forward"]
 

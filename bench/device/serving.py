@@ -105,7 +105,7 @@ def measure_serving(
         "attention": chosen.attention,
         "cuda_graphs": chosen.cuda_graphs,
         "fallbacks": list(chosen.fallbacks),
-        "slots": chosen.num_slots,
+        "slots": chosen.max_pages_in_flight,
         "start_seconds": start_seconds,
         "check_seconds": checks.seconds,
         "recording_seconds": dict(recorder.times),

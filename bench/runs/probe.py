@@ -16,8 +16,7 @@ import torch
 from bench.device.hardware import NEEDS_CUDA
 from bench.runs.rates import time_call
 from handler.engine.device.attention import attend_by_operator, has_operator
-from handler.engine.device.graphs import Record, make_cuda_recorder
-from handler.engine.selection.attention_check import (
+from handler.engine.device.checks.attention_check import (
     LARGEST_ERROR,
     Attend,
     AttentionCase,
@@ -27,6 +26,7 @@ from handler.engine.selection.attention_check import (
     make_case,
     page_errors,
 )
+from handler.engine.device.graphs import Record, make_cuda_recorder
 
 __all__ = [
     "HEADS",

@@ -167,7 +167,7 @@ class MeasuredModel:
     ) -> tuple[dict[str, Any], SteadyState]:
         self._settle(reset=True)
         options = BatchingOptions(
-            max_sequences=max_sequences,
+            max_running_pages=max_sequences,
             max_draft_tokens=_DRAFT_TOKENS if native.has_drafts else 0,
             max_verified_tokens=native.max_verified_tokens,
             max_attempts=1,

@@ -22,7 +22,7 @@ class EngineInfo:
     profile: str
     engine: str
     device: str
-    num_slots: int
+    max_pages_in_flight: int
     """Maximum number of pages that the engine process is given at once."""
     is_trained: bool = True
     attention: str = "torch"

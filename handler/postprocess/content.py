@@ -7,7 +7,7 @@ be pickled.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 
 from handler.postprocess.answer import extract_answer
@@ -19,11 +19,10 @@ from handler.postprocess.html.vocabulary import KEPT_TAGS, RENAMED_TAGS
 from handler.postprocess.pictures import rename_pictures
 from handler.postprocess.writers.markdown import markdown_from
 from handler.postprocess.writers.plain import text_from
-from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
 from handler.schema import Block, PageContent, PageWarning, Strip
 
-__all__ = ["CUSTOM", "convert_page", "convert_strips"]
+__all__ = ["CUSTOM", "ConversionOptions", "convert_page", "convert_strips"]
 
 CUSTOM = "custom"
 """Prompt type of a request in which the client wrote the prompt."""
@@ -38,69 +37,49 @@ _HTML_TAG = re.compile(
 addresses, occur in plain text."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """Options of a request that affect the conversion of a page."""
+
+    prompt_type: str
+    """Prompt type of the request. With `custom` the client wrote the prompt, and output
+    without an HTML tag is plain text."""
+    include_images: bool = False
+    """True to return the boxes of the pictures to cut out in `figures`, by name."""
+    include_headers_footers: bool = False
+    """True to write headers and footers in HTML, Markdown and text. `blocks` always has
+    them."""
+    html_tables: bool = False
+    """True to write every table in Markdown as HTML."""
+    markdown_number: int | None = None
+    """Number that replaces the page number in the names of pictures in Markdown;
+    `illustrate` needs it."""
+
+
 def convert_page(
-    raw: str,
-    *,
-    bbox_format: BboxFormat,
-    width: int,
-    height: int,
-    prompt_type: str,
-    page_number: int,
-    include_images: bool,
-    include_headers_footers: bool,
-    rotation: int = 0,
-    html_tables: bool = False,
-    markdown_number: int | None = None,
+    raw: str, geometry: PageGeometry, options: ConversionOptions
 ) -> PageContent:
     """Convert the model's output to blocks, HTML, Markdown and plain text.
 
-    No model output makes this raise, and no text of the page is lost. `width` and
-    `height` are pixels of the caller's page, to which boxes refer, and `rotation` is
-    the number of degrees clockwise by which it was turned for the model. The result has
-    all blocks; its HTML, Markdown and text have headers and footers only with
-    `include_headers_footers`. With `include_images`, `figures` has the boxes of the
-    pictures to cut out, by name. `html_tables` writes every table in Markdown as HTML.
-    `markdown_number` replaces the page number in the names of pictures in Markdown;
-    `illustrate` needs it.
-
-    `prompt_type` is that of the request. With `custom` the client wrote the prompt, and
-    output without an HTML tag is plain text.
+    No model output makes this raise, and no text of the page is lost.
     """
-    geometry = PageGeometry(page_number, width, height, bbox_format, rotation)
-    collector = BlockCollector(geometry, include_images)
-    warnings = _add_answer(collector, raw, prompt_type)
+    collector = BlockCollector(geometry, options.include_images)
+    warnings = _add_answer(collector, raw, options.prompt_type)
     warnings += _box_warnings(collector.num_unusable_boxes, len(collector.blocks))
-    return _write_content(
-        collector.blocks,
-        collector.figures,
-        warnings,
-        include_headers_footers,
-        html_tables,
-        markdown_number,
-    )
+    return _write_content(collector.blocks, collector.figures, warnings, options)
 
 
 def convert_strips(
-    answers: tuple[StripAnswer, ...],
-    *,
-    bbox_format: BboxFormat,
-    width: int,
-    height: int,
-    rotation: int,
-    prompt_type: str,
-    page_number: int,
-    include_images: bool,
-    include_headers_footers: bool,
-    html_tables: bool = False,
-    markdown_number: int | None = None,
+    answers: tuple[StripAnswer, ...], geometry: PageGeometry, options: ConversionOptions
 ) -> PageContent:
     """Convert the model's outputs for the strips of a page to the content of that page.
 
-    The options are those of `convert_page`. Strips are given in pixels of the upright
-    page, and boxes are returned in pixels of the caller's page. Figures are numbered
+    `geometry` is that of the page. Strips are given in pixels of the upright page, and
+    boxes are returned in pixels of the caller's page. Figures are numbered
     consecutively across strips.
     """
-    size = turned_size(width, height, rotation)
+    rotation = geometry.rotation
+    size = turned_size(geometry.width, geometry.height, rotation)
     figures: dict[str, tuple[int, int, int, int]] = {}
     strips: list[tuple[Strip, list[Block]]] = []
     warnings: tuple[PageWarning, ...] = ()
@@ -108,11 +87,18 @@ def convert_strips(
     for answer in answers:
         strip = answer.strip
         left, top, _, _ = strip.box
-        geometry = PageGeometry(
-            page_number, strip.width, strip.height, bbox_format, left=left, top=top
+        strip_geometry = replace(
+            geometry,
+            width=strip.width,
+            height=strip.height,
+            rotation=0,
+            left=left,
+            top=top,
         )
-        collector = BlockCollector(geometry, include_images, figures=figures)
-        warnings += _add_answer(collector, answer.text, prompt_type)
+        collector = BlockCollector(
+            strip_geometry, options.include_images, figures=figures
+        )
+        warnings += _add_answer(collector, answer.text, options.prompt_type)
         num_unusable_boxes += collector.num_unusable_boxes
         num_blocks += len(collector.blocks)
         strips.append((strip, collector.blocks))
@@ -127,14 +113,7 @@ def convert_strips(
         if any(f'"{name}"' in block.html for block in joined)
     }
     warnings += _box_warnings(num_unusable_boxes, num_blocks)
-    return _write_content(
-        joined,
-        kept_figures,
-        warnings,
-        include_headers_footers,
-        html_tables,
-        markdown_number,
-    )
+    return _write_content(joined, kept_figures, warnings, options)
 
 
 def _add_answer(
@@ -164,13 +143,11 @@ def _write_content(
     blocks: list[Block],
     figures: dict[str, tuple[int, int, int, int]],
     warnings: tuple[PageWarning, ...],
-    include_headers_footers: bool,
-    html_tables: bool,
-    markdown_number: int | None,
+    options: ConversionOptions,
 ) -> PageContent:
-    hidden_labels = (
-        _BLANK_LABELS if include_headers_footers else _BLANK_LABELS | _MARGIN_LABELS
-    )
+    hidden_labels = _BLANK_LABELS
+    if not options.include_headers_footers:
+        hidden_labels |= _MARGIN_LABELS
     shown = [b for b in blocks if b.html and b.label not in hidden_labels]
     nodes: list[Node] = [Element("div", {}, _parse_clean(b.html)) for b in shown]
     return PageContent(
@@ -178,9 +155,9 @@ def _write_content(
         html="\n".join(map(_block_to_html, shown)),
         markdown=markdown_from(
             nodes
-            if markdown_number is None
-            else rename_pictures(nodes, markdown_number),
-            html_tables=html_tables,
+            if options.markdown_number is None
+            else rename_pictures(nodes, options.markdown_number),
+            html_tables=options.html_tables,
         ),
         text=text_from(nodes),
         figures=figures,

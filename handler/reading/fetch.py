@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote_plus
 
 from handler.errors import (
@@ -27,14 +27,22 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class Fetcher:
-    """Downloads documents from `buckets`, each of at most `max_bytes`."""
+    """Downloads documents from `buckets`, each of at most `max_bytes`.
+
+    `create_spool` creates the empty file of a document.
+    """
 
     def __init__(
-        self, buckets: Buckets, max_bytes: int, objects: ObjectReader | None = None
+        self,
+        buckets: Buckets,
+        max_bytes: int,
+        objects: ObjectReader | None = None,
+        create_spool: Callable[[], Spool] = Spool,
     ) -> None:
         self._buckets = buckets
         self._max_bytes = max_bytes
         self._objects = objects or ObjectReader()
+        self._create_spool = create_spool
 
     def fetch(self, address: Address, should_stop: Stop) -> Spool:
         """Download the document to a file in pieces, so that memory use stays small.
@@ -60,7 +68,7 @@ class Fetcher:
             )
         if head.size == 0:
             raise UnreadableDocumentError(f"{address} is empty")
-        spool = Spool()
+        spool = self._create_spool()
         try:
             spool.reserve(head.size)
             self._objects.download(address, head, spool.descriptor, should_stop)
@@ -114,7 +122,7 @@ class Fetcher:
 
     def _decompress(self, spool: Spool, subject: str, should_stop: Stop) -> Spool:
         """Decompress gzip data into another file, which is returned open."""
-        content = Spool()
+        content = self._create_spool()
         try:
             for piece in gunzip(_read_pieces(spool), subject, self._max_bytes):
                 content.write(piece)

@@ -66,7 +66,7 @@ class Engines(Protocol):
     @property
     def info(self) -> EngineInfo: ...
     @property
-    def num_slots(self) -> int: ...
+    def max_pages_in_flight(self) -> int: ...
     def submit(self, request: EngineRequest) -> Future[EngineOutput]: ...
     def cancel(self, engine_request_id: str) -> None: ...
 
@@ -178,14 +178,14 @@ class Reader:
         A task is a page or a strip of a page. `tasks` holds the tasks that are waiting,
         and `running` those that the engine is working on. The loop repeats two steps:
 
-        1. While the engine has a free slot for this document, decode the next task and
-           submit it. One task more than the engine has slots is submitted, so that the
-           engine never waits for the decoder.
+        1. While the engine has room for this document, decode the next task and submit
+           it. One task more than the engine holds is submitted, so that the engine
+           never waits for the decoder.
         2. Otherwise wait briefly for outputs of the engine, and yield the pages that
            they complete.
 
         The number of running tasks is limited, so that the pixels of a long document
-        do not fill the memory and other documents get slots too. The loop stops early
+        do not fill the memory and other documents get their share. The loop stops early
         if the client disconnects, the deadline passes, the server stops or the engine
         fails. The pages that are left are then yielded as failures, with the text of
         the strips that were read. Tasks still running at the end are cancelled.
@@ -199,7 +199,7 @@ class Reader:
                     document.deadline, document.is_cancelled
                 ):
                     break
-                if tasks and len(running) <= self._engines.num_slots:
+                if tasks and len(running) <= self._engines.max_pages_in_flight:
                     # Submit before converting results, so that the engine stays busy.
                     result = self._start_task(document, tasks, running)
                     if result is not None:

@@ -149,7 +149,7 @@ class PageWriter:
             images = self._cut_out_figures(document, page, content)
         except Exception as error:
             if not isinstance(error, HandlerError):
-                logger.exception("no images", extra={"page": page.number})
+                logger.exception("figures not cut out", extra={"page": page.number})
             # Return the text without pictures and without references to them.
             content = self._convert(document, collector, output, include_images=False)
             images = {}
@@ -205,6 +205,16 @@ class PageWriter:
         succeed.
         """
         page, options = collector.page, document.options
+        geometry = postprocess.PageGeometry(
+            page.number, page.width, page.height, self._bbox_format, page.rotation
+        )
+        conversion = postprocess.ConversionOptions(
+            postprocess.CUSTOM if options.prompt else options.prompt_type,
+            include_images=include_images,
+            include_headers_footers=options.include_headers_footers,
+            html_tables=options.tables == "html",
+            markdown_number=markdown_number,
+        )
         convert: Callable[..., PageContent] = postprocess.convert_page
         answer: str | tuple[postprocess.StripAnswer, ...] = output.text
         if page.strips:
@@ -223,18 +233,8 @@ class PageWriter:
                 self._max_seconds,
                 convert,
                 answer,
-                bbox_format=self._bbox_format,
-                width=page.width,
-                height=page.height,
-                rotation=page.rotation,
-                prompt_type=postprocess.CUSTOM
-                if options.prompt
-                else options.prompt_type,
-                page_number=page.number,
-                include_images=include_images,
-                include_headers_footers=options.include_headers_footers,
-                html_tables=options.tables == "html",
-                markdown_number=markdown_number,
+                geometry,
+                conversion,
             )
         except PoolBusyError as error:
             raise OverloadedError("all writers are busy with other pages") from error

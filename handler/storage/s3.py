@@ -37,6 +37,8 @@ MAX_ATTEMPTS = 3
 
 _STATUSES_WITHOUT_REASON = (301, 400, 403)
 
+PositionalWrite = Callable[[int, memoryview, int], int]
+"""Function that writes bytes to a descriptor at a position; returns their number."""
 Stop = Callable[[], HandlerError | None]
 """Function that returns the error with which to stop reading, or None to continue."""
 
@@ -69,7 +71,7 @@ class ObjectReader:
 
     `window` limits the concurrent requests for one object, so that a large object
     leaves connections to others. boto3 is imported, and looks for credentials, when the
-    first object is read.
+    first object is read. `pwrite` writes to files, with the signature of `os.pwrite`.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class ObjectReader:
         num_threads: int = NUM_THREADS,
         window: int = 4,
         part_bytes: int = PART_BYTES,
+        pwrite: PositionalWrite = os.pwrite,
     ) -> None:
         self.part_bytes = part_bytes
+        self._pwrite = pwrite
         self._num_threads = num_threads
         self._window = window
         self._threads = ThreadPoolExecutor(num_threads, "s3")
@@ -201,7 +205,7 @@ class ObjectReader:
                     for chunk in self._stream_range(address, head, at, end):
                         if is_stopped.is_set():
                             return
-                        at += _write_at(descriptor, chunk, at)
+                        at += _write_at(descriptor, chunk, at, self._pwrite)
                 except _BrokenOffError as broken:
                     num_failures += 1
                     if num_failures == MAX_ATTEMPTS or is_stopped.wait(num_failures):
@@ -329,7 +333,9 @@ def _status_of(error: Exception) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _write_at(descriptor: int, chunk: bytes, position: int) -> int:
+def _write_at(
+    descriptor: int, chunk: bytes, position: int, pwrite: PositionalWrite
+) -> int:
     """Write a chunk at a position of a file and return its size.
 
     Raises OverloadedError if the disk is full.
@@ -337,7 +343,7 @@ def _write_at(descriptor: int, chunk: bytes, position: int) -> int:
     num_written = 0
     try:
         while num_written < len(chunk):
-            num_written += os.pwrite(
+            num_written += pwrite(
                 descriptor, memoryview(chunk)[num_written:], position + num_written
             )
     except OSError as error:

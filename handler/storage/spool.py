@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 
 from handler.errors import OverloadedError
 from handler.logs import OUT_OF_DESCRIPTORS, is_out_of_descriptors
@@ -22,10 +23,17 @@ class Spool:
     """File without a name, whose descriptor `read_only` is passed to other processes.
 
     The kernel deletes the file when it is closed or when this process ends. Raises
-    OverloadedError if the disk is full or no file can be opened.
+    OverloadedError if the disk is full or no file can be opened. `allocate` allocates
+    disk space, and takes the arguments of `os.posix_fallocate`.
     """
 
-    def __init__(self, content: bytes | bytearray | memoryview = b"") -> None:
+    def __init__(
+        self,
+        content: bytes | bytearray | memoryview = b"",
+        *,
+        allocate: Callable[[int, int, int], None] = os.posix_fallocate,
+    ) -> None:
+        self._allocate = allocate
         # Without buffering, which would copy the content in memory once more.
         try:
             self._file = tempfile.TemporaryFile(prefix="chandra-", buffering=0)  # noqa: SIM115
@@ -80,7 +88,7 @@ class Spool:
         Raises OverloadedError if the disk is too full.
         """
         try:
-            os.posix_fallocate(self.descriptor, 0, num_bytes)
+            self._allocate(self.descriptor, 0, num_bytes)
         except OSError as error:
             raise _translate_error(error, num_bytes) from error
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,25 +40,30 @@ SPARE_BYTES = 64 * 1024**2
 """Disk space that a download leaves free for other programs."""
 
 
+def _read_free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
 def download_weights(
     objects: ObjectReader,
     staged: StagedWeights,
     folder: Path,
     *,
     progress_seconds: float = PROGRESS_SECONDS,
+    read_free_bytes: Callable[[Path], int] = _read_free_bytes,
 ) -> None:
     """Download the files of `staged` that `folder` does not hold yet.
 
     A file gets its final name once it is complete and its hash matches. Each file is
     hashed while it arrives. The manifest is written beside the files at the end, so
     that they can be checked again without S3. Progress is logged every
-    `progress_seconds`. Raises ModelLoadError if the disk is too small or a file does
-    not match the manifest.
+    `progress_seconds`. `read_free_bytes` returns the free disk space at a path. Raises
+    ModelLoadError if the disk is too small or a file does not match the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_folder(folder):
         missing = [file for file in staged.files if not _is_complete(folder, file)]
-        _check_disk_space(staged, missing, folder)
+        _check_disk_space(staged, missing, folder, read_free_bytes(folder))
         num_bytes = sum(file.size for file in missing)
         progress = _Progress(staged, num_bytes, progress_seconds)
         checks: list[Future[None]] = []
@@ -283,16 +288,15 @@ def _write_manifest(staged: StagedWeights, folder: Path) -> None:
 
 
 def _check_disk_space(
-    staged: StagedWeights, missing: list[StagedFile], folder: Path
+    staged: StagedWeights, missing: list[StagedFile], folder: Path, free_bytes: int
 ) -> None:
-    """Raise ModelLoadError if the disk has too little space for the missing files."""
+    """Raise ModelLoadError if the missing files need more than `free_bytes`."""
     needed_bytes = sum(file.size for file in missing)
     partial_bytes = sum(
         path.stat().st_blocks * 512
         for file in missing
         if (path := folder / f".{file.name}.partial").is_file()
     )
-    free_bytes = shutil.disk_usage(folder).free
     if needed_bytes and needed_bytes - partial_bytes + SPARE_BYTES > free_bytes:
         raise ModelLoadError(
             f"{staged.prefix} needs {needed_bytes - partial_bytes:,} bytes in "

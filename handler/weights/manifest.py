@@ -84,7 +84,7 @@ def find_staged_weights(
     manifest = _read_manifest(objects, prefix)
     if manifest is None:
         logger.warning(
-            "weights without a manifest: nothing says what they should be",
+            "weights without a manifest cannot be verified",
             extra={"prefix": str(prefix), "try": "chandra-sagemaker model stage"},
         )
         files = [StagedFile(n, h.size, h.etag, None) for n, h in sorted(heads.items())]

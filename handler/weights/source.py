@@ -264,7 +264,7 @@ def _fetch_from_s3(uri: str, cache: Path) -> _FetchedFolder:
             raise ModelLoadError(
                 f"{uri} could not be fetched: {error.detail}"
             ) from error
-        logger.warning("weights of the last time", extra={"reason": error.detail})
+        logger.warning("cached weights used", extra={"reason": error.detail})
         return last
     except (HandlerError, OSError) as error:
         reason = error.detail if isinstance(error, HandlerError) else error

@@ -363,7 +363,7 @@ class Pump:
         try:
             self._report_answer(request, reply)
         except Exception:  # A failure to count an answer must not lose it.
-            logger.exception("not reported", extra={"request_id": request.id})
+            logger.exception("answer not counted", extra={"request_id": request.id})
 
     def _build_final_reply(self, request: OpenRequest, reply: Reply) -> Reply:
         """Return the reply to send, preceded by the streamed lines that were not sent.

@@ -51,7 +51,7 @@ def make_native_engine(model, *, num_drafts=0, graph_shapes=()):
         make_timer(CPU, lambda: 0.0),
     )
     options = BatchingOptions(
-        max_sequences=3, max_draft_tokens=num_drafts, max_attempts=1
+        max_running_pages=3, max_draft_tokens=num_drafts, max_attempts=1
     )
     return NativeEngine(
         runner, options, create_drafter=make_drafter_factory(model)

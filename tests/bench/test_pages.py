@@ -9,7 +9,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from bench.drafts import PAGES, load_bundled_pages
-from handler.postprocess import convert_page
+from handler.postprocess import ConversionOptions, PageGeometry, convert_page
 from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
@@ -78,13 +78,8 @@ def test_every_block_has_a_valid_label_and_box(page):
 def test_the_service_reads_every_block_without_a_warning(page):
     content = convert_page(
         page.answer,
-        bbox_format=PROFILE.bbox_format,
-        width=1000,
-        height=1000,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=False,
-        include_headers_footers=True,
+        PageGeometry(1, 1000, 1000, PROFILE.bbox_format),
+        ConversionOptions("ocr_layout", include_headers_footers=True),
     )
 
     assert len(content.blocks) == page.answer.count("<div ")

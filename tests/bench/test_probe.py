@@ -8,7 +8,7 @@ import torch
 from bench.runs.probe import probe_attention, probe_operator, split_into_single_queries
 from bench.runs.recorder import record_replay
 from handler.engine.device.attention import Step, attend_page_by_page
-from handler.engine.selection.attention_check import (
+from handler.engine.device.checks.attention_check import (
     AttentionCase,
     HeadGeometry,
     compute_reference,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from PIL import Image
 
-from handler.postprocess import convert_page
+from handler.postprocess import ConversionOptions, PageGeometry, convert_page
 from handler.preprocess.page.examine import rotate_image
 from handler.profiles import BboxFormat
 from handler.rotation import turned_box, turned_size
@@ -60,14 +60,8 @@ def test_boxes_refer_to_the_page_as_it_was_sent(rotation, expected):
 
     content = convert_page(
         raw,
-        bbox_format=BboxFormat.JSON_1024,
-        width=400,
-        height=800,
-        rotation=rotation,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=True,
-        include_headers_footers=False,
+        PageGeometry(1, 400, 800, BboxFormat.JSON_1024, rotation),
+        ConversionOptions("ocr_layout", include_images=True),
     )
 
     assert content.blocks[0].bbox == expected

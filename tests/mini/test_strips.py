@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,7 +12,13 @@ from rapidfuzz.distance import Levenshtein
 from handler.engine.device.model import load_model
 from handler.engine.request import EngineRequest
 from handler.engine.selection.choice import choose_engine
-from handler.postprocess import StripAnswer, convert_page, convert_strips
+from handler.postprocess import (
+    ConversionOptions,
+    PageGeometry,
+    StripAnswer,
+    convert_page,
+    convert_strips,
+)
 from handler.preprocess import Limits, decode_page, decode_strip
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
@@ -27,13 +32,11 @@ PROFILE = PROFILES["mini"]
 DOMAIN = Domain(
     clean=1.0, widths=(520, 520), heights=(640, 640), max_blocks=6, max_characters=200
 )
-OPTIONS: dict[str, Any] = {
-    "prompt_type": "ocr_layout",
-    "page_number": 1,
-    "include_images": False,
-    "include_headers_footers": True,
-    "bbox_format": PROFILE.bbox_format,
-}
+OPTIONS = ConversionOptions("ocr_layout", include_headers_footers=True)
+
+
+def geometry_of(page):
+    return PageGeometry(1, page.width, page.height, PROFILE.bbox_format)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +75,7 @@ def test_long_page_is_read_as_well_as_its_parts(generate):
         with spooled(as_png(page.image)) as document:
             decoded = decode_page(document, "image/png", 1, PROFILE.sizing, Limits())
         text = generate(decoded)
-        content = convert_page(
-            text, width=decoded.width, height=decoded.height, **OPTIONS
-        )
+        content = convert_page(text, geometry_of(decoded), OPTIONS)
         num_errors_of_parts += count_errors(truth, content.text)
 
     with spooled(as_png(long_page)) as document:
@@ -85,13 +86,7 @@ def test_long_page_is_read_as_well_as_its_parts(generate):
                 document, "image/png", long_page_info, index, PROFILE.sizing, Limits()
             )
             answers.append(StripAnswer(strip, generate(decoded_strip)))
-    content = convert_strips(
-        tuple(answers),
-        width=long_page_info.width,
-        height=long_page_info.height,
-        rotation=0,
-        **OPTIONS,
-    )
+    content = convert_strips(tuple(answers), geometry_of(long_page_info), OPTIONS)
 
     assert len(answers) > 3
     errors = count_errors(" ".join(truths), content.text)

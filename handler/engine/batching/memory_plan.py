@@ -18,7 +18,7 @@ __all__ = [
     "COUNTED_PAGE_TOKENS",
     "EXPECTED_OUTPUT_TOKENS",
     "LATE_KERNEL_BYTES",
-    "MAX_SEQUENCES",
+    "MAX_RUNNING_PAGES",
     "PROMPT_TOKENS",
     "MemoryPlan",
     "ModelSizes",
@@ -33,7 +33,7 @@ __all__ = [
 MIB = 1024**2
 GIB = 1024**3
 
-MAX_SEQUENCES = 64
+MAX_RUNNING_PAGES = 64
 """Maximum number of pages generated together on a GPU."""
 PROMPT_TOKENS = 1024
 """Upper bound of a prompt's tokens without its image; the longest prompt of chandra-ocr
@@ -41,7 +41,7 @@ has 567."""
 EXPECTED_OUTPUT_TOKENS = 500
 """A page is admitted if the cache has room for this output, which may grow later."""
 COUNTED_PAGE_TOKENS = 4000
-"""Cache tokens counted for each page. Most pages use more, so `num_sequences` does not
+"""Cache tokens counted for each page. Most pages use more, so `num_pages` does not
 keep a page waiting while the cache has room."""
 
 CONTEXT_BYTES = 460 * MIB
@@ -196,7 +196,7 @@ class Workload:
     """Room for output that the scheduler requires before it admits a page."""
     prefill_tokens: int
     draft_tokens: int = 0
-    max_sequences: int | None = None
+    num_pages: int | None = None
     """Pages generated together; None: as many as the cache has room for."""
     kv_cache_tokens: int | None = None
     """Size of the cache set by the user; None: as large as memory allows."""
@@ -227,7 +227,7 @@ class MemoryPlan:
     page_tokens: int
     """Tokens of the largest page with its prompt and an expected output. A smaller
     cache could not admit it beside another page, and alone would cut off its output."""
-    num_sequences: int
+    num_pages: int
     """Pages generated together."""
 
     @property
@@ -263,24 +263,24 @@ def plan_memory(
     """Divide `available_bytes` of a GPU of the given compute capability.
 
     If the workload does not set the number of pages, chooses the largest number from 1
-    to MAX_SEQUENCES for which the cache has COUNTED_PAGE_TOKENS for each page, or the
-    tokens of the largest page if these are fewer.
+    to MAX_RUNNING_PAGES for which the cache has COUNTED_PAGE_TOKENS for each page, or
+    the tokens of the largest page if these are fewer.
 
     With `is_loaded`, `available_bytes` is the memory left by the weights and CUDA's
     context; otherwise it is the GPU's whole memory. A plan without enough memory raises
     no error: see `require_room`.
     """
-    if workload.max_sequences is not None:
-        candidates: Sequence[int] = (workload.max_sequences,)
+    if workload.num_pages is not None:
+        candidates: Sequence[int] = (workload.num_pages,)
     else:
-        candidates = range(MAX_SEQUENCES, 0, -1)
+        candidates = range(MAX_RUNNING_PAGES, 0, -1)
     plan = None
-    for max_sequences in candidates:
+    for num_pages in candidates:
         plan = _plan_for(
-            sizes, workload, max_sequences, available_bytes, capability, is_loaded
+            sizes, workload, num_pages, available_bytes, capability, is_loaded
         )
         expected = min(COUNTED_PAGE_TOKENS, plan.page_tokens)
-        if plan.cache_tokens >= max_sequences * expected:
+        if plan.cache_tokens >= num_pages * expected:
             break
     assert plan is not None
     return plan
@@ -289,13 +289,13 @@ def plan_memory(
 def _plan_for(
     sizes: ModelSizes,
     workload: Workload,
-    max_sequences: int,
+    num_pages: int,
     available_bytes: int,
     capability: tuple[int, int],
     is_loaded: bool,
 ) -> MemoryPlan:
-    """Divide the memory for an engine that runs `max_sequences` pages together."""
-    shapes = workload.shapes_for(max_sequences)
+    """Divide the memory for an engine that runs `num_pages` pages together."""
+    shapes = workload.shapes_for(num_pages)
     prompt_tokens = sizes.image_tokens(workload.max_pixels) + PROMPT_TOKENS
     page_tokens = prompt_tokens + workload.expected_output_tokens
     page_tokens += workload.draft_tokens
@@ -318,7 +318,7 @@ def _plan_for(
     cache_tokens = workload.kv_cache_tokens
     if cache_tokens is None:
         longest = prompt_tokens + workload.max_output_tokens + workload.draft_tokens
-        cache_tokens = min(room_tokens, max_sequences * longest)
+        cache_tokens = min(room_tokens, num_pages * longest)
         if workload.max_cache_bytes is not None:
             max_cache_tokens = workload.max_cache_bytes // sizes.bytes_per_token
             cache_tokens = min(cache_tokens, max(max_cache_tokens, page_tokens))
@@ -335,7 +335,7 @@ def _plan_for(
         cache_tokens=cache_tokens,
         room_tokens=room_tokens,
         page_tokens=page_tokens,
-        num_sequences=max_sequences,
+        num_pages=num_pages,
     )
 
 

@@ -43,7 +43,7 @@ token."""
 class BatchingOptions:
     """Limits of the native engine. Sizes are tokens."""
 
-    max_sequences: int = 16
+    max_running_pages: int = 16
     """Maximum number of pages in the batch."""
     max_prefill_tokens: int = 1024
     """Maximum tokens of a prompt in one step. Decoding pages wait for them."""
@@ -85,7 +85,7 @@ class NativeEngine(Generic[P]):
         self._clock = clock
         self._scheduler: Scheduler[PageState[P]] = Scheduler(
             KVSegmentPool(runner.num_cache_positions),
-            max_sequences=options.max_sequences,
+            max_running_pages=options.max_running_pages,
             max_prefill_tokens=options.max_prefill_tokens,
             expected_output_tokens=options.expected_output_tokens,
             max_draft_tokens=options.max_draft_tokens,
@@ -164,6 +164,11 @@ class NativeEngine(Generic[P]):
     @property
     def has_work(self) -> bool:
         return bool(self._pages or self._outputs)
+
+    @property
+    def num_free_positions(self) -> int:
+        """Cache positions that belong to no page."""
+        return self._scheduler.num_free_positions
 
     def count_output_tokens(self) -> dict[str, int]:
         """Return the number of output tokens of each page with a segment, by id."""

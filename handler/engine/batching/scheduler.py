@@ -58,13 +58,13 @@ class Scheduler(Generic[P]):
         self,
         pool: KVSegmentPool,
         *,
-        max_sequences: int,
+        max_running_pages: int,
         max_prefill_tokens: int,
         expected_output_tokens: int,
         max_draft_tokens: int = 0,
     ) -> None:
         self._pool = pool
-        self._max_sequences = max_sequences
+        self._max_running_pages = max_running_pages
         self._max_prefill_tokens = max_prefill_tokens
         self._expected_output_tokens = expected_output_tokens
         self._max_draft_tokens = max_draft_tokens
@@ -85,6 +85,11 @@ class Scheduler(Generic[P]):
     def max_tokens(self) -> int:
         """Maximum tokens of a page that runs alone, without draft tokens."""
         return self._pool.num_positions - self._max_draft_tokens
+
+    @property
+    def num_free_positions(self) -> int:
+        """Cache positions that belong to no page."""
+        return self._pool.num_free
 
     def add(self, page: P) -> None:
         """Append a page of fewer than `max_tokens` tokens to the waiting pages."""
@@ -159,7 +164,7 @@ class Scheduler(Generic[P]):
 
     def _admit(self, step: StepSchedule[P]) -> None:
         """Give segments to waiting pages, in their order, as long as there is room."""
-        while self._waiting and len(self._running) < self._max_sequences:
+        while self._waiting and len(self._running) < self._max_running_pages:
             page = self._waiting[0]
             expected = page.num_prompt_tokens + self._expected_output_tokens
             length = max(expected, page.num_tokens) + self._max_draft_tokens

@@ -11,7 +11,7 @@ import torch
 
 from handler.engine.batching.memory_plan import (
     EXPECTED_OUTPUT_TOKENS,
-    MAX_SEQUENCES,
+    MAX_RUNNING_PAGES,
     PROMPT_TOKENS,
     MemoryPlan,
     StepShape,
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 _CPU_CACHE_TOKENS = 32_768
 _VERIFIED_TOKENS = 64
 _CPU_BYTES = 2 * 1024**3
-_CPU_SEQUENCES = 16
+_CPU_PAGES = 16
 _DEMO_CACHE_BYTES = 1024**3
 """Cache of `mini` on a GPU. `mini` is a demo, and leaves the rest to other programs."""
 
@@ -52,7 +52,7 @@ class Room:
     """Resources of an engine. Sizes are tokens of the KV cache."""
 
     cache_tokens: int
-    num_sequences: int
+    num_pages: int
     """Pages generated together."""
     min_cache_tokens: int = 1
     """Lower limit of the cache when it shrinks after a step ran out of memory."""
@@ -73,7 +73,7 @@ def find_room(
     if model.device.type != "cuda":
         return Room(
             cache_tokens=settings.kv_cache_tokens or measure_cache_tokens(model),
-            num_sequences=settings.max_sequences or _CPU_SEQUENCES,
+            num_pages=settings.max_sequences or _CPU_PAGES,
         )
     # After loading, torch's allocator holds unused memory that CUDA counts as used.
     torch.cuda.empty_cache()
@@ -91,7 +91,7 @@ def find_room(
     require_room(plan, torch.cuda.get_device_name(model.device))
     return Room(
         cache_tokens=plan.cache_tokens,
-        num_sequences=plan.num_sequences,
+        num_pages=plan.num_pages,
         min_cache_tokens=plan.page_tokens,
         image_tokens=plan.image_bytes // plan.bytes_per_token,
     )
@@ -114,7 +114,7 @@ def plan_loaded_model(
         expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
         prefill_tokens=settings.prefill_tokens,
         draft_tokens=settings.draft_tokens or 0,
-        max_sequences=settings.max_sequences,
+        num_pages=settings.max_sequences,
         kv_cache_tokens=settings.kv_cache_tokens,
         max_cache_bytes=_DEMO_CACHE_BYTES if profile.name == "mini" else None,
         shapes_for=shapes_for,
@@ -157,7 +157,7 @@ def measure_cache_tokens(model: Model) -> int:
         max_output_tokens=max(p.max_output_tokens for p in PROFILES.values()),
         expected_output_tokens=EXPECTED_OUTPUT_TOKENS,
         prefill_tokens=PROMPT_TOKENS,
-        max_sequences=MAX_SEQUENCES,
+        num_pages=MAX_RUNNING_PAGES,
     )
     plan = plan_memory(
         sizes,

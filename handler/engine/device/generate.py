@@ -43,7 +43,7 @@ class _GeneratePage:
 
 
 class GenerateEngine:
-    """Engine whose step is one call of `generate` with up to `max_sequences` pages.
+    """Engine whose step is one call of `generate` with up to `max_running_pages` pages.
 
     All pages of a step have the same temperature, and the step ends with its longest
     page. Shorter prompts are padded. A cancelled page ends at the next token. A page is
@@ -54,7 +54,7 @@ class GenerateEngine:
     def __init__(
         self,
         model: Model,
-        max_sequences: int = 1,
+        max_running_pages: int = 1,
         clock: Callable[[], float] = time.monotonic,
         steps: StepTimer | None = None,
         retries: tuple[Sampling, ...] = (),
@@ -62,7 +62,7 @@ class GenerateEngine:
         self.steps = steps or StepTimer(clock)
         self._model = model
         self._clock = clock
-        self._max_sequences = max_sequences
+        self._max_running_pages = max_running_pages
         self._retries = retries
         self._waiting: deque[_GeneratePage] = deque()
         self._cancelled: set[str] = set()
@@ -110,7 +110,8 @@ class GenerateEngine:
         ended, also of those that ended since the last step.
         """
         batch: list[_GeneratePage] = []
-        while len(batch) < self._max_sequences and self._next_has_same_sampling(batch):
+        limit = self._max_running_pages
+        while len(batch) < limit and self._next_has_same_sampling(batch):
             batch.append(self._waiting.popleft())
         to_retry = []
         for page, output in zip(batch, self._read(batch, poll), strict=True):

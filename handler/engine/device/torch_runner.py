@@ -116,7 +116,7 @@ class TorchRunner:
         )
         with torch.inference_mode():
             self._graphs = DecodeGraphs(
-                self._decode_fixed,
+                self.decode_fixed,
                 self._graph_shapes,
                 device=self._device,
                 idle_segment=num_cache_positions,
@@ -258,12 +258,13 @@ class TorchRunner:
 
     @torch.inference_mode()
     def _prefill(self, chunk: Chunk[TorchPrompt]) -> int | None:
-        logits = self._compute_chunk(chunk)
+        logits = self.compute_chunk(chunk)
         if logits is None:
             return None
         return int(choose_tokens(logits, [chunk.sampling]))
 
-    def _compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
+    @torch.inference_mode()
+    def compute_chunk(self, chunk: Chunk[TorchPrompt]) -> torch.Tensor | None:
         """Compute a chunk; return [1, vocabulary] logits if it is the last, else None.
 
         Does not wait for the device once the page's image is encoded.
@@ -317,7 +318,7 @@ class TorchRunner:
             del chosen[index][1 if is_sampled else len(row.tokens) :]
         return chosen
 
-    def _decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode_fixed(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute a step to be recorded, without host waits; see `graphs.Compute`."""
         logits = self.compute_logits(numbers)
         return logits.argmax(dim=-1), logits.select(1, 0).clone()
@@ -339,10 +340,11 @@ class TorchRunner:
 
     def _decode_eagerly(self, rows: Sequence[Row[TorchPrompt]]) -> list[list[int]]:
         samplings = [row.sampling for row in rows for _ in row.tokens]
-        chosen = iter(choose_tokens(self._compute_rows(rows), samplings).tolist())
+        chosen = iter(choose_tokens(self.compute_rows(rows), samplings).tolist())
         return [[next(chosen) for _ in row.tokens] for row in rows]
 
-    def _compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
+    @torch.inference_mode()
+    def compute_rows(self, rows: Sequence[Row[TorchPrompt]]) -> torch.Tensor:
         """Return the [T, vocabulary] logits after each token of the rows.
 
         Does not wait for the device.

@@ -1,4 +1,4 @@
-"""Queue of the pages that wait for a free slot of an engine process."""
+"""Queue of the pages that wait for an engine process with room."""
 
 from __future__ import annotations
 

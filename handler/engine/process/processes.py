@@ -126,14 +126,14 @@ class EngineProcesses:
         return tuple(sorted({code for info in infos for code in info.fallbacks}))
 
     @property
-    def num_slots(self) -> int:
-        """Number of pages that all processes together can hold.
+    def max_pages_in_flight(self) -> int:
+        """Maximum number of pages that all processes together are given at once.
 
         Raises EngineError before the engine is loaded.
         """
         with self._lock:
             alive = [p for p in self._states if p.health is not Health.FAILED]
-        return self.info.num_slots * len(alive)
+        return self.info.max_pages_in_flight * len(alive)
 
     @property
     def health(self) -> Health:
@@ -190,7 +190,7 @@ class EngineProcesses:
                 if job in state.suspects:
                     state.suspects.remove(job)
                 if engine_request_id in state.running:
-                    # It occupies a slot until the process has stopped reading it.
+                    # It counts as in flight until the process has stopped reading it.
                     state.process.send(Cancel(engine_request_id))
             self._resolve(job, EngineOutput(engine_request_id, FinishReason.ABORTED))
 
@@ -222,7 +222,7 @@ class EngineProcesses:
             )
 
     def on_ended(self, process: EngineProcess, output: EngineOutput) -> None:
-        """Set the result of a page, and send waiting pages to free slots."""
+        """Set the result of a page, and send waiting pages to processes with room."""
         with self._lock:
             job = self._states[process].running.pop(output.engine_request_id, None)
             if job is not None:
@@ -291,7 +291,7 @@ class EngineProcesses:
         return process
 
     def _dispatch(self) -> None:
-        """Send pages to all processes with free slots; suspects first, and alone.
+        """Send pages to all processes that have room; suspects first, and alone.
 
         Also tells each process whether it has pages, and must make progress.
         """
@@ -301,14 +301,14 @@ class EngineProcesses:
                     if not state.running:
                         self._assign(state, state.suspects.popleft())
                 elif not state.has_suspect:
-                    num_slots = self._count_slots(state)
-                    while len(self._waiting) and len(state.running) < num_slots:
+                    limit = self._max_pages_of(state)
+                    while len(self._waiting) and len(state.running) < limit:
                         self._assign(state, self._waiting.take())
             state.process.set_busy(bool(state.running))
 
-    def _count_slots(self, state: _ProcessState) -> int:
+    def _max_pages_of(self, state: _ProcessState) -> int:
         info = state.process.info
-        return 0 if info is None else info.num_slots
+        return 0 if info is None else info.max_pages_in_flight
 
     def _assign(self, state: _ProcessState, job: _Job) -> None:
         state.running[job.request.id] = job

@@ -132,7 +132,7 @@ def load_engine(
         profile=weights.profile.name,
         engine=chosen.name,
         device=device,
-        num_slots=chosen.num_slots,
+        max_pages_in_flight=chosen.max_pages_in_flight,
         is_trained=weights.is_trained,
         attention=chosen.attention,
         cuda_graphs=chosen.cuda_graphs,

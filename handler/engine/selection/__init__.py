@@ -1,1 +1,1 @@
-"""Choice and self-test of the engine's execution mode."""
+"""Choice and construction of the engine and its execution mode."""

@@ -6,6 +6,7 @@ import functools
 from dataclasses import replace
 
 from handler.engine.batching.attempts import RETRIES
+from handler.engine.device.checks.self_test import CudaSelfTest, SelfTest
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Record
 from handler.engine.device.model import Model
@@ -23,7 +24,6 @@ from handler.engine.selection.native_builder import (
     NativeBuilder,
     make_drafter_factory,
 )
-from handler.engine.selection.self_test import CudaSelfTest, SelfTest
 from handler.engine.steps import FIRST_STEP_SECONDS, StepTimer
 from handler.errors import ModelLoadError
 from handler.profiles import PROFILES
@@ -31,7 +31,7 @@ from handler.settings import EngineSettings
 
 __all__ = ["ChosenEngine", "choose_engine", "make_drafter_factory"]
 
-_GENERATE_SEQUENCES = 1
+_GENERATE_PAGES = 1
 
 
 def choose_engine(
@@ -108,7 +108,7 @@ def _find_unsupported_part(model: Model) -> str | None:
 def _build_generate_engine(
     model: Model, settings: EngineSettings, profile: str, steps: StepTimer
 ) -> ChosenEngine:
-    count = settings.max_sequences or _GENERATE_SEQUENCES
+    count = settings.max_sequences or _GENERATE_PAGES
     engine = GenerateEngine(model, count, steps=steps, retries=RETRIES.get(profile, ()))
-    # Slots for the pages of two steps, so that no step waits for the pipe.
+    # The process holds the pages of two steps, so that no step waits for the pipe.
     return ChosenEngine(engine, "generate", 2 * count, attention="transformers")

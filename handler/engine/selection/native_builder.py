@@ -15,6 +15,7 @@ from handler.engine.device.capacity import (
     find_room,
     largest_image_pixels,
 )
+from handler.engine.device.checks.self_test import SelfTest
 from handler.engine.device.graphs import Record, Shape, list_shapes, make_cuda_recorder
 from handler.engine.device.model import Model
 from handler.engine.device.packed_weights import pack_text_model
@@ -25,7 +26,6 @@ from handler.engine.fallbacks import Check, ExecutionMode, Fallback
 from handler.engine.out_of_memory import is_out_of_memory
 from handler.engine.request import EngineRequest
 from handler.engine.selection.fallback_search import FallbackSearch
-from handler.engine.selection.self_test import SelfTest
 from handler.engine.steps import StepTimer
 from handler.errors import ModelLoadError, OutOfMemoryError
 from handler.profiles import PROFILES
@@ -40,14 +40,14 @@ _PIXELS_A_TOKEN = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """Engine with its name, its number of slots and its execution mode.
+    """Engine with its name, its capacity and its execution mode.
 
-    `num_slots` is the number of pages that its process should hold.
+    `max_pages_in_flight` is the number of pages that its process should hold.
     """
 
     engine: Engine
     name: str
-    num_slots: int
+    max_pages_in_flight: int
     attention: str = "torch"
     """flash, torch or transformers: see EngineInfo."""
     cuda_graphs: bool = False
@@ -85,7 +85,7 @@ class NativeBuilder:
             + PROFILES[profile].max_output_tokens
         )
         self._options = BatchingOptions(
-            max_sequences=room.num_sequences,
+            max_running_pages=room.num_pages,
             max_prefill_tokens=settings.prefill_tokens,
             max_draft_tokens=self._max_drafts,
             max_verified_tokens=self._max_verified,
@@ -118,7 +118,7 @@ class NativeBuilder:
                 with search.checking(Check.CUDA_GRAPHS):
                     runner = self._build_runner(
                         mode,
-                        self._list_shapes(self._options.max_sequences),
+                        self._list_shapes(self._options.max_running_pages),
                         self_test.check_graphs,
                     )
                     self_test.check_graphs(runner)
@@ -188,7 +188,7 @@ class NativeBuilder:
             engine,
             "native",
             # Two additional pages can join at once when others end.
-            self._options.max_sequences + 2,
+            self._options.max_running_pages + 2,
             attention=mode.attention,
             cuda_graphs=mode.cuda_graphs,
             fallbacks=self._fallbacks,

@@ -97,7 +97,7 @@ def test_plan_equals_the_engines_plan(gpu, environment):
     assert plan.margin_bytes == engine.margin_bytes
     assert plan.room_tokens == engine.room_tokens
     assert plan.cache_tokens == engine.cache_tokens
-    assert plan.num_pages == (engine.num_sequences if engine.has_room else 0)
+    assert plan.num_pages == (engine.num_pages if engine.has_room else 0)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_outputs_do_not_change_after_a_shortage(call, max_drafts):
     assert runner.calls[call[0]] > call[1], "no call failed, so the test shows nothing"
     assert texts(ended) == ANSWERS
     assert runner.num_cache_positions == 200
-    assert engine._scheduler._pool.num_free == 200
+    assert engine.num_free_positions == 200
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -220,7 +220,7 @@ def test_random_pages_survive_a_random_shortage(seed):
     engine = create_engine(
         runner,
         max_drafts=rng.choice([0, 3]),
-        max_sequences=rng.randint(1, 6),
+        max_running_pages=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 40),
     )
     submit_pages(engine, answers)
@@ -228,4 +228,4 @@ def test_random_pages_survive_a_random_shortage(seed):
     ended = run_engine(engine)
 
     assert texts(ended) == answers
-    assert engine._scheduler._pool.num_free == runner.num_cache_positions
+    assert engine.num_free_positions == runner.num_cache_positions

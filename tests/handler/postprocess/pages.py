@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from handler.postprocess import convert_page
+from handler.postprocess import ConversionOptions, PageGeometry, convert_page
 from handler.profiles import BboxFormat
 from handler.schema import PageContent
 
@@ -17,21 +17,22 @@ CHEMISTRY = (DATA / "chemistry.txt").read_text("utf-8")
 blank page."""
 
 
-def convert(raw: str, **options: Any) -> PageContent:
-    """Convert model output for a page of 1024 x 2048 pixels.
-
-    `options` replace the defaults of `convert_page`'s arguments.
-    """
-    settings: dict[str, Any] = {
-        "bbox_format": BboxFormat.JSON_1024,
-        "width": 1024,
-        "height": 2048,
-        "prompt_type": "ocr_layout",
-        "page_number": 1,
-        "include_images": False,
-        "include_headers_footers": False,
-    }
-    return convert_page(raw, **(settings | options))
+def convert(
+    raw: str,
+    *,
+    page_number: int = 1,
+    width: int = 1024,
+    height: int = 2048,
+    bbox_format: BboxFormat = BboxFormat.JSON_1024,
+    prompt_type: str = "ocr_layout",
+    **options: Any,
+) -> PageContent:
+    """Convert model output for a page; `options` are fields of `ConversionOptions`."""
+    return convert_page(
+        raw,
+        PageGeometry(page_number, width, height, bbox_format),
+        ConversionOptions(prompt_type, **options),
+    )
 
 
 def make_block(

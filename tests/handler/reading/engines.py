@@ -55,11 +55,11 @@ class FakeEngines:
         self,
         answers: Mapping[int, str | EngineOutput] | None = None,
         *,
-        num_slots: int = 1,
+        max_pages_in_flight: int = 1,
         submitted: Callable[[], None] = lambda: None,
     ) -> None:
-        self.info = EngineInfo("mini", None, "mini", "fake", "cpu", num_slots)
-        self.num_slots = num_slots
+        self.info = EngineInfo("mini", None, "mini", "fake", "cpu", max_pages_in_flight)
+        self.max_pages_in_flight = max_pages_in_flight
         self.requests: list[EngineRequest] = []
         self.cancelled: list[int] = []
         """Numbers of the cancelled pages."""

@@ -36,7 +36,7 @@ def test_deadline_of_the_request_overrides_the_setting(
 
 def test_finished_pages_are_kept_at_the_deadline(make_reader, open_document):
     clock = Clock()
-    engines = FakeEngines({3: TEXT}, num_slots=2)
+    engines = FakeEngines({3: TEXT}, max_pages_in_flight=2)
     reader = make_reader(engines, clock)
     pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
@@ -53,7 +53,7 @@ def test_finished_pages_are_kept_at_the_deadline(make_reader, open_document):
 
 def test_page_finished_before_the_deadline_is_kept(make_reader, open_document):
     clock = Clock()
-    engines = FakeEngines({3: TEXT}, num_slots=2)
+    engines = FakeEngines({3: TEXT}, max_pages_in_flight=2)
     reader = make_reader(engines, clock)
     pages = reader.read_pages(
         open_document(pdf_of(3), reader, received_at=0.0, deadline_seconds=5.0)
@@ -73,7 +73,7 @@ def test_page_finished_before_the_deadline_is_kept(make_reader, open_document):
 
 def test_running_pages_are_cancelled_at_the_deadline(make_reader, open_document):
     clock = Clock()
-    engines = FakeEngines({3: TEXT}, num_slots=2)
+    engines = FakeEngines({3: TEXT}, max_pages_in_flight=2)
     reader = make_reader(engines, clock)
     pages = reader.read_pages(
         open_document(pdf_of(5), reader, received_at=0.0, deadline_seconds=5.0)
@@ -99,7 +99,7 @@ def test_deadline_is_noticed_while_no_page_finishes(make_reader, open_document):
 
 
 def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_document):
-    engines = FakeEngines({3: TEXT}, num_slots=2)
+    engines = FakeEngines({3: TEXT}, max_pages_in_flight=2)
     is_gone: list[bool] = []
     document = open_document(pdf_of(30), is_cancelled=lambda: bool(is_gone))
     pages = make_reader(engines).read_pages(document)
@@ -114,7 +114,7 @@ def test_cancelled_reading_stops_and_cancels_its_pages(make_reader, open_documen
 
 
 def test_closed_iterator_cancels_its_pages(make_reader, open_document):
-    engines = FakeEngines({3: TEXT}, num_slots=2)
+    engines = FakeEngines({3: TEXT}, max_pages_in_flight=2)
     pages = make_reader(engines).read_pages(open_document(pdf_of(30)))
     next(pages)
 

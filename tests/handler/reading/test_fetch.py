@@ -26,9 +26,9 @@ from handler.errors import (
     UnreadableDocumentError,
 )
 from handler.reading.fetch import Fetcher
-from handler.storage import spool
 from handler.storage.addresses import Buckets, parse_address
 from handler.storage.s3 import MAX_ATTEMPTS, ObjectReader
+from handler.storage.spool import Spool
 from tests.s3 import KEY_ID, SECRET, Answer, S3Request
 from tests.waiting import until
 
@@ -38,9 +38,14 @@ PART = 1000
 
 @pytest.fixture
 def fetcher(s3):
-    objects = ObjectReader(part_bytes=PART)
-    yield Fetcher(Buckets("docs"), 100_000, objects)
-    objects.close()
+    fetcher = create_fetcher()
+    yield fetcher
+    fetcher.close()
+
+
+def create_fetcher(create_spool=Spool, **options) -> Fetcher:
+    objects = ObjectReader(part_bytes=PART, **options)
+    return Fetcher(Buckets("docs"), 100_000, objects, create_spool)
 
 
 @pytest.fixture
@@ -367,16 +372,17 @@ def test_credentials_are_in_no_error_and_no_line_of_the_log(s3, download, caplog
     assert SECRET not in everything
 
 
-def test_full_disk_is_overloaded(s3, download, monkeypatch):
-    def full(*_: int) -> None:
+def test_full_disk_is_overloaded(s3):
+    def fail_on_full_disk(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    uri = s3.put("a.pdf", CONTENT)
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    address = parse_address(s3.put("a.pdf", CONTENT))
+    fetcher = create_fetcher(lambda: Spool(allocate=fail_on_full_disk))
 
     with pytest.raises(OverloadedError, match=r"too little space .* 10,240 bytes"):
-        download(uri)
+        fetcher.fetch(address, lambda: None)
 
+    fetcher.close()
     assert s3.read_requests() == []
 
 
@@ -414,25 +420,24 @@ def test_deadline_applies_while_s3_is_silent(s3, download, stalled, method):
         download(uri, should_stop)
 
 
-def test_late_bytes_are_not_written_into_another_file(s3, fetcher, monkeypatch):
+def test_late_bytes_are_not_written_into_another_file(s3):
     """A late thread must not write to a descriptor that was reused."""
     uri = s3.put("a.pdf", CONTENT)
     gate, is_writing = threading.Event(), threading.Event()
-    pwrite = os.pwrite
 
-    def slow(*arguments) -> int:
+    def write_slowly(*arguments) -> int:
         is_writing.set()
         gate.wait(30)
-        return pwrite(*arguments)
+        return os.pwrite(*arguments)
 
-    monkeypatch.setattr(os, "pwrite", slow)
+    fetcher = create_fetcher(pwrite=write_slowly)
     with pytest.raises(DeadlineExceededError):
         fetcher.fetch(
             parse_address(uri),
             lambda: DeadlineExceededError() if is_writing.is_set() else None,
         )
     # The lowest free numbers include that of the cancelled file.
-    others = [spool.Spool(b"another document") for _ in range(8)]
+    others = [Spool(b"another document") for _ in range(8)]
 
     gate.set()
     fetcher.close()  # waits for the threads

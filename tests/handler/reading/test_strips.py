@@ -27,8 +27,8 @@ class LineEngines(FakeEngines):
     leaves a strip without an answer.
     """
 
-    def __init__(self, outcomes=None, num_slots=2):
-        super().__init__(num_slots=num_slots)
+    def __init__(self, outcomes=None, max_pages_in_flight=2):
+        super().__init__(max_pages_in_flight=max_pages_in_flight)
         self.outcomes = outcomes or {}
         self.pending = []
         self.most_pending = 0
@@ -149,7 +149,7 @@ def test_warning_names_the_strip_with_truncated_output(read):
 
 
 def test_strips_read_before_the_client_left_are_kept(make_reader, open_document):
-    engines = LineEngines({2: None, 3: None, 4: None}, num_slots=1)
+    engines = LineEngines({2: None, 3: None, 4: None}, max_pages_in_flight=1)
     document = open_document(
         long_page(), is_cancelled=lambda: len(engines.requests) >= 4
     )
@@ -161,19 +161,19 @@ def test_strips_read_before_the_client_left_are_kept(make_reader, open_document)
     assert engines.cancelled_ids == [engines.requests[i].id for i in (2, 3)]
 
 
-@pytest.mark.parametrize("num_slots", [1, 3])
+@pytest.mark.parametrize("max_pages_in_flight", [1, 3])
 def test_at_most_one_strip_more_than_slots_is_in_flight(
-    make_reader, open_document, num_slots
+    make_reader, open_document, max_pages_in_flight
 ):
-    engines = LineEngines(dict.fromkeys(range(20)), num_slots)
+    engines = LineEngines(dict.fromkeys(range(20)), max_pages_in_flight)
     checks = iter(range(100))
     document = open_document(
-        long_page(), is_cancelled=lambda: next(checks) > num_slots + 4
+        long_page(), is_cancelled=lambda: next(checks) > max_pages_in_flight + 4
     )
 
     list(make_reader(engines).read_pages(document))
 
-    assert len(engines.requests) == num_slots + 1
+    assert len(engines.requests) == max_pages_in_flight + 1
 
 
 def test_each_strip_has_the_bound_on_output_tokens(read):

@@ -232,20 +232,13 @@ def test_page_content_is_converted_in_confinement(before):
         "<math>x^2</math></td></tr></table></div>"
         '<div data-bbox="[1, 2, 3, 4]" data-label="Image"><img alt="a"></div>'
     )
-    options: dict[str, Any] = {
-        "bbox_format": BboxFormat.JSON_1024,
-        "width": 640,
-        "height": 800,
-        "prompt_type": "ocr_layout",
-        "page_number": 1,
-        "include_images": True,
-        "include_headers_footers": False,
-    }
+    geometry = postprocess.PageGeometry(1, 640, 800, BboxFormat.JSON_1024)
+    options = postprocess.ConversionOptions("ocr_layout", include_images=True)
 
-    content = writers.call(SECONDS, postprocess.convert_page, raw, **options)
+    content = writers.call(SECONDS, postprocess.convert_page, raw, geometry, options)
 
     writers.close()
-    assert content == postprocess.convert_page(raw, **options)
+    assert content == postprocess.convert_page(raw, geometry, options)
 
 
 def test_installed_fonts_are_used_in_confinement():

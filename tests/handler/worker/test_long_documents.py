@@ -28,7 +28,7 @@ from tests.documents import pdf
 from tests.fakes import FakeContext
 
 NUM_PAGES = 1000
-NUM_SLOTS = 4
+MAX_PAGES_IN_FLIGHT = 4
 BOOK = pdf([[f"Page {number}"] for number in range(1, NUM_PAGES + 1)])
 MAX_SIDE = 128
 """Limit for the images that the model gets; small ones are drawn in half the time."""
@@ -47,8 +47,8 @@ FIGURE = (
 class FastEngines:
     """Fake engines that answer a page as soon as they get it."""
 
-    info = EngineInfo("mini", None, "mini", "fast", "cpu", NUM_SLOTS)
-    num_slots = NUM_SLOTS
+    info = EngineInfo("mini", None, "mini", "fast", "cpu", MAX_PAGES_IN_FLIGHT)
+    max_pages_in_flight = MAX_PAGES_IN_FLIGHT
 
     def __init__(
         self, read: Callable[[int], None] = lambda number: None, answer: str = TEXT
@@ -171,7 +171,7 @@ def test_streaming_a_thousand_pages_takes_constant_memory(ask_handler):
     # Lines are sent as pages are read, not at the end.
     assert len(frames) > 20
     assert len(alive) == NUM_PAGES // 100
-    assert max(alive) <= NUM_SLOTS + 2
+    assert max(alive) <= MAX_PAGES_IN_FLIGHT + 2
     # If they were kept, the pixels of the last 900 pages would take 180 MB.
     assert max(memory) - memory[0] < 48 * MEBIBYTE
 

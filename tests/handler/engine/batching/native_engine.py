@@ -67,5 +67,5 @@ def texts(ended: dict[str, EngineOutput]) -> dict[str, str]:
 
 def is_memory_free(runner, engine) -> Any:
     """Return whether no cache position is allocated and no image is held."""
-    is_cache_free = engine._scheduler._pool.num_free == runner.num_cache_positions
+    is_cache_free = engine.num_free_positions == runner.num_cache_positions
     return is_cache_free and not runner.held

@@ -73,7 +73,7 @@ def test_supported_gpus_have_room_for_many_pages(sizes, gib, tokens, pages):
     result = plan_gpu(sizes, gib)
 
     assert result.cache_tokens == pytest.approx(tokens, rel=0.04)
-    assert result.num_sequences == pages
+    assert result.num_pages == pages
     require_room(result, "the GPU")
 
 
@@ -117,7 +117,7 @@ def test_readme_has_the_plan_of_each_gpu(sizes, label, gpu, capability):
     (row,) = [line for line in table if line.startswith(f"| {label} |")]
 
     cells = [label, f"{gib[0]} GiB", *gib[1:]]
-    cells += [f"{round(result.cache_tokens, -3):,}", str(result.num_sequences)]
+    cells += [f"{round(result.cache_tokens, -3):,}", str(result.num_pages)]
     assert row == f"| {' | '.join(cells)} |"
 
 
@@ -195,7 +195,7 @@ def test_cache_size_from_the_settings_is_used(sizes):
 
     require_room(result, "L40S")
     assert result.cache_tokens == 50_000
-    assert result.num_sequences == 12
+    assert result.num_pages == 12
 
 
 def test_error_of_a_too_large_cache_names_the_largest_size(sizes):
@@ -214,7 +214,7 @@ def test_cache_size_from_the_settings_must_hold_a_page(sizes):
 
 
 def test_cache_is_no_larger_than_its_pages_can_use(sizes):
-    assert plan_gpu(sizes, 79.1, max_sequences=2).cache_tokens == 2 * (
+    assert plan_gpu(sizes, 79.1, num_pages=2).cache_tokens == 2 * (
         6144 + 1024 + 8192 + 8
     )
 
@@ -232,11 +232,11 @@ def test_mini_leaves_most_of_a_gpu_free():
     require_room(result, "H100")
     assert result.cache_bytes <= GIB
     assert result.beside_cache_bytes < GIB
-    assert result.num_sequences == 64
+    assert result.num_pages == 64
 
 
 def test_larger_cache_runs_more_pages(sizes):
-    pages = [plan_gpu(sizes, gib).num_sequences for gib in (21, 24, 30, 40, 60)]
+    pages = [plan_gpu(sizes, gib).num_pages for gib in (21, 24, 30, 40, 60)]
 
     assert pages == sorted(pages)
     assert pages[0] < 5

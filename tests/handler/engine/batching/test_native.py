@@ -249,7 +249,7 @@ def test_page_that_runs_out_of_memory_fails_alone():
 
 
 def test_progress_is_the_output_tokens_of_running_pages():
-    engine = create_engine(ScriptedRunner(), max_sequences=1)
+    engine = create_engine(ScriptedRunner(), max_running_pages=1)
     engine.submit(engine_request("a", "x" * 9))
     engine.submit(engine_request("b", "x"))
     run_step(engine)  # Encodes the image.
@@ -279,7 +279,7 @@ def test_random_events_lose_no_page_and_no_memory(seed):
     engine = create_engine(
         runner,
         acceptance=rng.choice([None, 0.0, 0.6, 1.0]),
-        max_sequences=rng.randint(1, 8),
+        max_running_pages=rng.randint(1, 8),
         max_prefill_tokens=rng.randint(1, 40),
         expected_output_tokens=rng.randint(0, 20),
         max_draft_tokens=rng.randint(0, 5),

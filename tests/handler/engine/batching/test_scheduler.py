@@ -32,11 +32,11 @@ class ScheduledPage:
 
 
 def create_scheduler(
-    num_positions=1000, *, max_sequences=8, chunk=1000, expected=0, drafts=0
+    num_positions=1000, *, max_running_pages=8, chunk=1000, expected=0, drafts=0
 ) -> Scheduler[ScheduledPage]:
     return Scheduler(
         KVSegmentPool(num_positions),
-        max_sequences=max_sequences,
+        max_running_pages=max_running_pages,
         max_prefill_tokens=chunk,
         expected_output_tokens=expected,
         max_draft_tokens=drafts,
@@ -81,7 +81,7 @@ def test_short_page_does_not_overtake_a_waiting_one():
 
 
 def test_number_of_running_pages_is_limited():
-    scheduler = create_scheduler(1000, max_sequences=2)
+    scheduler = create_scheduler(1000, max_running_pages=2)
     pages = add_pages(scheduler, 10, 10, 10)
 
     assert scheduler.schedule().admitted == pages[:2]
@@ -215,7 +215,7 @@ def test_random_arrivals_and_removals_starve_no_page(seed, num_positions, drafts
     pool = KVSegmentPool(num_positions)
     scheduler: Scheduler[ScheduledPage] = Scheduler(
         pool,
-        max_sequences=rng.randint(1, 6),
+        max_running_pages=rng.randint(1, 6),
         max_prefill_tokens=rng.randint(1, 30),
         expected_output_tokens=rng.randint(0, 30),
         max_draft_tokens=drafts,

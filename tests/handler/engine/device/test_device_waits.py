@@ -93,7 +93,7 @@ def test_chunk_with_visual_tokens_does_not_wait(visual_at, use_operator):
 
     for start, count in ((0, 9), (9, NUM_PROMPT - 9)):
         prompt = create_prompt(visual_at)
-        logits = runner._compute_chunk(Chunk(prompt, [], start, count, 50))
+        logits = runner.compute_chunk(Chunk(prompt, [], start, count, 50))
 
     assert logits is not None
     assert len(logits) == 1
@@ -102,7 +102,7 @@ def test_chunk_with_visual_tokens_does_not_wait(visual_at, use_operator):
 def test_chunk_of_prompt_and_output_does_not_wait():
     chunk = Chunk(create_prompt([3, 4]), [7, 8, 9], 2, NUM_PROMPT + 1, 50)
 
-    logits = create_runner()._compute_chunk(chunk)
+    logits = create_runner().compute_chunk(chunk)
 
     assert logits is not None
     assert len(logits) == 1
@@ -114,7 +114,7 @@ def test_rows_of_several_pages_do_not_wait(use_operator, draft_rows):
     runner = create_runner(use_operator=use_operator, draft_rows=draft_rows)
     rows = [Row(create_prompt([3]), [5] * n, 30, 100 * n) for n in (1, 3, 2)]
 
-    assert len(runner._compute_rows(rows)) == 6
+    assert len(runner.compute_rows(rows)) == 6
 
 
 def test_sampling_does_not_wait():
@@ -129,7 +129,7 @@ def test_recorded_step_of_chandra_has_at_most_600_kernels(draft_rows):
     numbers = torch.empty(8, 9 + NUM_FACTS, dtype=torch.int64, device=META)
 
     with Kernels() as kernels:
-        tokens, logits = runner._decode_fixed(numbers)
+        tokens, logits = runner.decode_fixed(numbers)
 
     assert (tokens.shape, logits.shape) == ((8, 9), (8, 151_936))
     assert kernels.counts["aten._flash_attention_forward"] == 36

@@ -76,11 +76,11 @@ def run_engine(engine: GenerateEngine, requests):
     return {output.engine_request_id: output for output in ended}
 
 
-@pytest.mark.parametrize("max_sequences", [1, 3])
-def test_outputs_equal_those_of_generate(model, max_sequences):
+@pytest.mark.parametrize("max_running_pages", [1, 3])
+def test_outputs_equal_those_of_generate(model, max_running_pages):
     requests = [create_request(number) for number in range(5)]
 
-    ended = run_engine(GenerateEngine(model, max_sequences), requests)
+    ended = run_engine(GenerateEngine(model, max_running_pages), requests)
 
     texts = [ended[request.id].text for request in requests]
     assert texts == [generate_reference(model, number) for number in range(5)]

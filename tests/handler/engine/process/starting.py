@@ -42,7 +42,7 @@ def load_scripted(
         profile="mini",
         engine="generate" if settings.engine == "generate" else "native",
         device=f"fake:{index}",
-        num_slots=1,
+        max_pages_in_flight=1,
         attention="torch" if settings.attention == "torch" else "flash",
         cuda_graphs=settings.cuda_graphs and settings.attention == "auto",
         fallbacks=fallbacks,

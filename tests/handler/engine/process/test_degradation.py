@@ -31,7 +31,7 @@ def info_of(settings: EngineSettings, device: str = "cuda:0") -> EngineInfo:
         profile="mini",
         engine="native",
         device=device,
-        num_slots=1,
+        max_pages_in_flight=1,
         attention="flash" if is_fast else "torch",
         cuda_graphs=is_fast and settings.cuda_graphs,
     )

@@ -171,7 +171,7 @@ def test_each_accelerator_has_a_process_with_pages(engines_with):
         engines.submit(engine_request(name, "wait 600"))
 
     assert len(engines.pids) == 3
-    assert engines.num_slots == 3
+    assert engines.max_pages_in_flight == 3
     until(lambda: all(engines.count_output_tokens(name) for name in names))
 
 
@@ -251,7 +251,7 @@ def test_last_of_three_processes_reads_all_pages():
     os.kill(pids[1], signal.SIGKILL)
 
     assert [get_error_code(future) for future in futures] == [None] * 3
-    assert engines.num_slots == 1
+    assert engines.max_pages_in_flight == 1
     engines.close()
 
 

@@ -13,14 +13,14 @@ import torch
 from bench.runs.recorder import record_replay
 from bench.teacher_forcing.geometry import TINY, empty_module
 from handler.engine.batching.native import NativeEngine
+from handler.engine.device.checks.forward_check import check_forward
+from handler.engine.device.checks.self_test import check_graphs, free_and_probe_device
 from handler.engine.device.generate import GenerateEngine
 from handler.engine.device.graphs import Outputs, Record
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, DeviceLostError, Fallback, SelfTestError
 from handler.engine.selection.choice import choose_engine
-from handler.engine.selection.forward_check import check_forward
-from handler.engine.selection.self_test import check_graphs, free_and_probe_device
 from handler.errors import ModelLoadError
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
@@ -67,7 +67,7 @@ def test_native_engine_runs_a_known_architecture(model, name):
 def test_generate_is_used_if_configured(model):
     chosen = choose_engine(model, EngineSettings(engine="generate"), "mini")
 
-    assert (chosen.name, chosen.num_slots) == ("generate", 2)
+    assert (chosen.name, chosen.max_pages_in_flight) == ("generate", 2)
     assert isinstance(chosen.engine, GenerateEngine)
 
 
@@ -104,7 +104,7 @@ def test_native_setting_names_the_unsupported_feature(unsupported_model):
 def test_engine_holds_more_pages_than_it_runs(model):
     settings = EngineSettings(engine="native", max_sequences=3, kv_cache_tokens=100)
 
-    assert choose_engine(model, settings, "mini").num_slots > 3
+    assert choose_engine(model, settings, "mini").max_pages_in_flight > 3
 
 
 SETTINGS = EngineSettings(max_sequences=2, kv_cache_tokens=900, draft_tokens=2)

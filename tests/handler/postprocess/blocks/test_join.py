@@ -7,7 +7,12 @@ import itertools
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from handler.postprocess import StripAnswer, convert_strips
+from handler.postprocess import (
+    ConversionOptions,
+    PageGeometry,
+    StripAnswer,
+    convert_strips,
+)
 from handler.profiles import BboxFormat
 from handler.schema import Strip
 
@@ -21,14 +26,8 @@ def convert_answers(*answers, rotation=0, include_images=False):
         width, height = height, width
     return convert_strips(
         answers,
-        bbox_format=BboxFormat.JSON_1024,
-        width=width,
-        height=height,
-        rotation=rotation,
-        prompt_type="ocr_layout",
-        page_number=1,
-        include_images=include_images,
-        include_headers_footers=False,
+        PageGeometry(1, width, height, BboxFormat.JSON_1024, rotation),
+        ConversionOptions("ocr_layout", include_images=include_images),
     )
 
 

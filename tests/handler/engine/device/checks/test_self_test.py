@@ -15,18 +15,18 @@ from bench.runs.recorder import record_replay
 from bench.teacher_forcing.geometry import CHANDRA
 from handler.engine.batching.memory_plan import PROMPT_TOKENS
 from handler.engine.device.capacity import plan_loaded_model
+from handler.engine.device.checks.self_test import (
+    CudaSelfTest,
+    check_graphs,
+    fits_largest_image,
+    free_and_probe_device,
+)
 from handler.engine.device.encoder import TorchPrompt
 from handler.engine.device.graphs import Outputs, Record, Shape
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.request import EngineRequest
-from handler.engine.selection.self_test import (
-    CudaSelfTest,
-    check_graphs,
-    fits_largest_image,
-    free_and_probe_device,
-)
 from handler.profiles import PROFILES
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
@@ -161,7 +161,7 @@ def test_recorded_part_draws_no_random_number(model):
     state = torch.get_rng_state()
 
     with torch.inference_mode(), RandomOperators() as seen:
-        runner._decode_fixed(rows)
+        runner.decode_fixed(rows)
 
     assert seen.num_seen > 100
     assert seen.names == set()
@@ -264,7 +264,7 @@ def test_device_without_pinned_memory_is_not_usable():
 
 
 def test_memory_kept_by_a_failed_check_is_logged(model, caplog):
-    caplog.set_level(logging.INFO, "handler.engine.selection.self_test")
+    caplog.set_level(logging.INFO, "handler.engine.device.checks.self_test")
     reserved = iter([100, 130])
     self_test = CudaSelfTest(
         model,

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from handler.engine.device.attention import Step, attend_page_by_page
-from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.selection.attention_check import (
+from handler.engine.device.checks.attention_check import (
     AttentionCase,
     HeadGeometry,
     check_attention,
@@ -17,6 +16,7 @@ from handler.engine.selection.attention_check import (
     generate_cases,
     lay_out_segments,
 )
+from handler.engine.fallbacks import Check, SelfTestError
 
 HEADS = HeadGeometry(4, 2, 16)
 CPU = torch.device("cpu")

@@ -20,19 +20,19 @@ import torch
 from handler.engine.batching.model_runner import Chunk, ModelRunner
 from handler.engine.device.attention import attend_by_operator, has_operator
 from handler.engine.device.capacity import largest_image_pixels
+from handler.engine.device.checks.attention_check import (
+    HeadGeometry,
+    check_attention,
+    generate_cases,
+    relative_error,
+)
+from handler.engine.device.checks.forward_check import check_forward
 from handler.engine.device.graphs import DecodeGraphs, FixedRow
 from handler.engine.device.model import Model
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.device.transfer import copy_to
 from handler.engine.fallbacks import Check, SelfTestError
 from handler.engine.request import EngineRequest
-from handler.engine.selection.attention_check import (
-    HeadGeometry,
-    check_attention,
-    generate_cases,
-    relative_error,
-)
-from handler.engine.selection.forward_check import check_forward
 from handler.errors import OutOfMemoryError
 from handler.profiles import Profile
 from handler.schema import Page

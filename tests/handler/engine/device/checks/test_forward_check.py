@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from handler.engine.device.checks.forward_check import check_forward
 from handler.engine.device.encoder import Encoded, Encoder, TorchPrompt
 from handler.engine.device.model import Model, load_model
 from handler.engine.device.text_forward import TextForward
 from handler.engine.device.torch_runner import TorchRunner
 from handler.engine.fallbacks import Check, SelfTestError
-from handler.engine.selection.forward_check import check_forward
 from handler.settings import EngineSettings
 from handler.weights.source import MINI, Source, fetch
 
