@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deploy.commands.command import Command
 from deploy.commands.endpoint.steps.apply import (
@@ -12,6 +14,7 @@ from deploy.commands.endpoint.steps.apply import (
     verify_endpoint,
 )
 from deploy.commands.endpoint.steps.changes import (
+    Change,
     change_to_file,
     confirm_change,
     report_change,
@@ -31,20 +34,64 @@ from deploy.errors import ConfigError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, build_async_endpoint
 from deploy.queue.scaling import Scaling
-from deploy.resources import tags_of
+from deploy.resources import Endpoint, tags_of
+
+COUNT_FOLLOWS_QUEUE = "the length of the queue decides the number of machines"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Changes to the asynchronous endpoint and to its scaling."""
+
+    config: DeployConfig
+    is_described: bool
+    """True if chandra.toml alone describes the endpoint, without flags."""
+    target: Endpoint
+    scaling: Scaling
+    seen: Snapshot
+    endpoint_actions: Sequence[Action]
+    scaling_actions: Sequence[Action]
+    """Actions as planned before the endpoint is changed."""
+    change: Change
+
+    @property
+    def actions(self) -> list[Action]:
+        return [*self.endpoint_actions, *self.scaling_actions]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "endpoint": self.target.name,
+            "config": self.target.config.name,
+            "model": self.target.model.name,
+            "actions": [action.to_json() for action in self.actions],
+            **self.change.to_json(),
+        }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_machine_arguments(parser)
+    add_machine_arguments(parser, count_help=f"not supported: {COUNT_FOLLOWS_QUEUE}")
     add_wait_arguments(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
     if options.instance_count is not None:
         raise ConfigError(
-            "the length of the queue decides the number of machines",
+            COUNT_FOLLOWS_QUEUE,
             hint="asynchronous.min_instances and max_instances in chandra.toml",
         )
+    plan = _build_plan(context, options)
+    if not plan.actions:
+        lines = [f"endpoint {plan.target.name} is as described: no changes"]
+    elif not _check_and_confirm(context, plan):
+        return 1
+    else:
+        lines = _execute(context, plan, options)
+    context.console.print_result(plan.to_json(), lines)
+    return 0
+
+
+def _build_plan(context: Context, options: argparse.Namespace) -> _Plan:
+    """Compare the endpoint that is described with the one that exists."""
     config = override_config(context.config, options)
     is_described = config == context.config
     target = build_async_endpoint(config, context.identity)
@@ -58,65 +105,70 @@ def run(context: Context, options: argparse.Namespace) -> int:
         use_alarms=config.update.use_alarms,
     )
     planner = context.planner
-    actions = replace(planner, observer=seen).deploy(
+    endpoint_actions = replace(planner, observer=seen).deploy(
         target, config.update, is_described=is_described
     )
-    # Alarms name ARNs of policies, so both are planned again once the policies exist.
     scaling_actions = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
     observed = context.account.scaling(target.name)
     change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
-    data = {
-        "endpoint": target.name,
-        "config": target.config.name,
-        "model": target.model.name,
-        "actions": [action.to_json() for action in [*actions, *scaling_actions]],
-        **change.to_json(),
-    }
-    all_actions: list[Action] = [*actions, *scaling_actions]
-    if all_actions:
-        _note_quota(context, config, seen)
-    else:
-        lines = [f"endpoint {target.name} is as described: no changes"]
-        context.console.print_result(data, lines)
-        return 0
+    return _Plan(
+        config,
+        is_described,
+        target,
+        scaling,
+        seen,
+        endpoint_actions,
+        scaling_actions,
+        change,
+    )
+
+
+def _check_and_confirm(context: Context, plan: _Plan) -> bool:
+    """Check that a plan can succeed, show what it changes, and ask for consent.
+
+    Raises ConfigError for a check that fails. Returns False if the user declines.
+    """
+    target, seen, change = plan.target, plan.seen, plan.change
+    _note_quota(context, plan.config, seen)
+    if plan.endpoint_actions or context.is_dry_run:
+        actions = plan.actions if context.is_dry_run else plan.endpoint_actions
+        return check_and_confirm(context, plan.config, target, actions, change, seen)
+    report_change(context, change, plan.scaling_actions)
+    state = seen.endpoint(target.name)
+    if confirm_change(context, change, plan.scaling_actions, state, target.name):
+        return True
+    context.console.report_declined()
+    return False
+
+
+def _execute(context: Context, plan: _Plan, options: argparse.Namespace) -> list[str]:
+    """Change the endpoint, then its scaling; return the lines of the report.
+
+    With --no-wait, a changed endpoint gets its scaling in the next run. With --dry-run,
+    all actions are printed.
+    """
+    name, table, planner = plan.target.name, plan.config.asynchronous, context.planner
     executor = context.executor(
-        endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
+        endpoint=name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
     if context.is_dry_run:
-        check_and_confirm(context, config, target, all_actions, change, seen)
-        executor.run(all_actions)
-        context.console.print_result(data)
-        return 0
-    if actions:
-        if not check_and_confirm(context, config, target, actions, change, seen):
-            return 1
-        executor.run(actions)
+        executor.run(plan.actions)
+        return []
+    if plan.endpoint_actions:
+        executor.run(plan.endpoint_actions)
         if not options.wait:
-            words = f"endpoint {target.name} is on its way, without scaling"
-            context.console.print_result(data, [words, FINISH_LATER])
-            return 0
-    else:
-        report_change(context, change, scaling_actions)
-        if not confirm_change(
-            context, change, scaling_actions, seen.endpoint(target.name), target.name
-        ):
-            context.console.report_declined()
-            return 1
-    verify_endpoint(context, target)
-    executor.run(planner.scale(scaling))
-    executor.run(planner.set_scaling_alarms(scaling))
-    table = config.asynchronous
-    context.console.print_result(
-        data,
-        [
-            *([] if is_described else next_deploy_lines(context, target)),
-            f"endpoint {target.name} has {table.min_instances} to "
-            f"{table.max_instances} machines; they go after "
-            f"{table.idle // 60} minutes without work",
-            "next: chandra-sagemaker async submit FILE...",
-        ],
-    )
-    return 0
+            words = f"endpoint {name} is being created or updated, without scaling"
+            return [words, FINISH_LATER]
+    verify_endpoint(context, plan.target)
+    # Alarms name ARNs of policies, so both are planned again once the policies exist.
+    executor.run(planner.scale(plan.scaling))
+    executor.run(planner.set_scaling_alarms(plan.scaling))
+    return [
+        *([] if plan.is_described else next_deploy_lines(context, plan.target)),
+        f"endpoint {name} has {table.min_instances} to {table.max_instances} machines; "
+        f"they stop after {table.idle // 60} idle minutes",
+        "next: chandra-sagemaker async submit FILE...",
+    ]
 
 
 def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:
