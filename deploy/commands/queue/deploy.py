@@ -34,38 +34,20 @@ from deploy.errors import ConfigError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, build_async_endpoint
 from deploy.queue.scaling import Scaling
-from deploy.resources import Endpoint, tags_of
+from deploy.resources import Endpoint, EndpointState, tags_of
 
 COUNT_FOLLOWS_QUEUE = "the length of the queue decides the number of machines"
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Changes to the asynchronous endpoint and to its scaling."""
+class _Description:
+    """Asynchronous endpoint as chandra.toml and the flags describe it."""
 
     config: DeployConfig
-    is_described: bool
-    """True if chandra.toml alone describes the endpoint, without flags."""
-    target: Endpoint
+    endpoint: Endpoint
     scaling: Scaling
-    seen: Snapshot
-    endpoint_actions: Sequence[Action]
-    scaling_actions: Sequence[Action]
-    """Actions as planned before the endpoint is changed."""
-    change: Change
-
-    @property
-    def actions(self) -> list[Action]:
-        return [*self.endpoint_actions, *self.scaling_actions]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "endpoint": self.target.name,
-            "config": self.target.config.name,
-            "model": self.target.model.name,
-            "actions": [action.to_json() for action in self.actions],
-            **self.change.to_json(),
-        }
+    is_from_file: bool
+    """True if chandra.toml alone describes it, without flags."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,29 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    if options.instance_count is not None:
-        raise ConfigError(
-            COUNT_FOLLOWS_QUEUE,
-            hint="asynchronous.min_instances and max_instances in chandra.toml",
-        )
-    plan = _build_plan(context, options)
-    if not plan.actions:
-        lines = [f"endpoint {plan.target.name} is as described: no changes"]
-    elif not _check_and_confirm(context, plan):
-        return 1
-    else:
-        lines = _execute(context, plan, options)
-    context.console.print_result(plan.to_json(), lines)
-    return 0
-
-
-def _build_plan(context: Context, options: argparse.Namespace) -> _Plan:
-    """Compare the endpoint that is described with the one that exists."""
-    config = override_config(context.config, options)
-    is_described = config == context.config
-    target = build_async_endpoint(config, context.identity)
-    config = async_config(config, context.identity)
-    scaling = Scaling.from_table(target.name, config.asynchronous, tags_of(config))
+    description = _read_description(context, options)
+    config, target = description.config, description.endpoint
+    planner, scaling = context.planner, description.scaling
     seen = Snapshot(
         context.account,
         target.name,
@@ -104,67 +66,97 @@ def _build_plan(context: Context, options: argparse.Namespace) -> _Plan:
         config=target.config.name,
         use_alarms=config.update.use_alarms,
     )
-    planner = context.planner
-    endpoint_actions = replace(planner, observer=seen).deploy(
-        target, config.update, is_described=is_described
+    actions = replace(planner, observer=seen).deploy(
+        target, config.update, is_described=description.is_from_file
     )
     scaling_actions = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
+    all_actions: list[Action] = [*actions, *scaling_actions]
     observed = context.account.scaling(target.name)
     change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
-    return _Plan(
-        config,
-        is_described,
-        target,
-        scaling,
-        seen,
-        endpoint_actions,
-        scaling_actions,
-        change,
+    data = _to_json(target, all_actions, change)
+    if not all_actions:
+        lines = [f"endpoint {target.name} is as described: no changes"]
+        context.console.print_result(data, lines)
+        return 0
+    _note_quota(context, config, seen)
+    if actions or context.is_dry_run:
+        checked = all_actions if context.is_dry_run else actions
+        is_agreed = check_and_confirm(context, config, target, checked, change, seen)
+    else:
+        state = seen.endpoint(target.name)
+        is_agreed = _confirm_scaling(context, change, scaling_actions, state, target)
+    if not is_agreed:
+        return 1
+    executor = context.executor(
+        endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
+    executor.run(all_actions if context.is_dry_run else actions)
+    is_scaled_later = bool(actions) and not options.wait
+    if not context.is_dry_run and not is_scaled_later:
+        verify_endpoint(context, target)
+        # Alarms name ARNs of policies, so both are planned again once these exist.
+        executor.run(planner.scale(scaling))
+        executor.run(planner.set_scaling_alarms(scaling))
+    context.console.print_result(
+        data, _result_lines(context, description, is_scaled_later=is_scaled_later)
+    )
+    return 0
 
 
-def _check_and_confirm(context: Context, plan: _Plan) -> bool:
-    """Check that a plan can succeed, show what it changes, and ask for consent.
+def _read_description(context: Context, options: argparse.Namespace) -> _Description:
+    """Return the endpoint to deploy; raises ConfigError for --instance-count."""
+    if options.instance_count is not None:
+        raise ConfigError(
+            COUNT_FOLLOWS_QUEUE,
+            hint="asynchronous.min_instances and max_instances in chandra.toml",
+        )
+    config = override_config(context.config, options)
+    endpoint = build_async_endpoint(config, context.identity)
+    changed = async_config(config, context.identity)
+    scaling = Scaling.from_table(endpoint.name, changed.asynchronous, tags_of(changed))
+    return _Description(changed, endpoint, scaling, config == context.config)
 
-    Raises ConfigError for a check that fails. Returns False if the user declines.
-    """
-    target, seen, change = plan.target, plan.seen, plan.change
-    _note_quota(context, plan.config, seen)
-    if plan.endpoint_actions or context.is_dry_run:
-        actions = plan.actions if context.is_dry_run else plan.endpoint_actions
-        return check_and_confirm(context, plan.config, target, actions, change, seen)
-    report_change(context, change, plan.scaling_actions)
-    state = seen.endpoint(target.name)
-    if confirm_change(context, change, plan.scaling_actions, state, target.name):
+
+def _to_json(
+    target: Endpoint, actions: Sequence[Action], change: Change
+) -> dict[str, Any]:
+    return {
+        "endpoint": target.name,
+        "config": target.config.name,
+        "model": target.model.name,
+        "actions": [action.to_json() for action in actions],
+        **change.to_json(),
+    }
+
+
+def _confirm_scaling(
+    context: Context,
+    change: Change,
+    actions: Sequence[Action],
+    state: EndpointState | None,
+    target: Endpoint,
+) -> bool:
+    """Show a change of the scaling alone, and ask for consent."""
+    report_change(context, change, actions)
+    if confirm_change(context, change, actions, state, target.name):
         return True
     context.console.report_declined()
     return False
 
 
-def _execute(context: Context, plan: _Plan, options: argparse.Namespace) -> list[str]:
-    """Change the endpoint, then its scaling; return the lines of the report.
-
-    With --no-wait, a changed endpoint gets its scaling in the next run. With --dry-run,
-    all actions are printed.
-    """
-    name, table, planner = plan.target.name, plan.config.asynchronous, context.planner
-    executor = context.executor(
-        endpoint=name, timeout_seconds=options.timeout, is_waiting=options.wait
-    )
+def _result_lines(
+    context: Context, description: _Description, *, is_scaled_later: bool
+) -> list[str]:
+    """Return the lines of the report; none with --dry-run."""
+    name, table = description.endpoint.name, description.config.asynchronous
     if context.is_dry_run:
-        executor.run(plan.actions)
         return []
-    if plan.endpoint_actions:
-        executor.run(plan.endpoint_actions)
-        if not options.wait:
-            words = f"endpoint {name} is being created or updated, without scaling"
-            return [words, FINISH_LATER]
-    verify_endpoint(context, plan.target)
-    # Alarms name ARNs of policies, so both are planned again once the policies exist.
-    executor.run(planner.scale(plan.scaling))
-    executor.run(planner.set_scaling_alarms(plan.scaling))
+    if is_scaled_later:
+        words = f"endpoint {name} is being created or updated, without scaling"
+        return [words, FINISH_LATER]
+    is_lasting = description.is_from_file
     return [
-        *([] if plan.is_described else next_deploy_lines(context, plan.target)),
+        *([] if is_lasting else next_deploy_lines(context, description.endpoint)),
         f"endpoint {name} has {table.min_instances} to {table.max_instances} machines; "
         f"they stop after {table.idle // 60} idle minutes",
         "next: chandra-sagemaker async submit FILE...",

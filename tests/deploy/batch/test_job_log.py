@@ -35,7 +35,7 @@ def test_status_logged_with_one_code_implies_that_code(chandra, upload_document,
 
     result = chandra(*START_COMMAND)
 
-    assert "1 failed with unreadable_document: status 422, which had only" in result.out
+    assert "1 failed with unreadable_document: status 422, which always" in result.out
 
 
 def test_failure_without_log_line_is_unknown(chandra, upload_document, cloud, wire):
