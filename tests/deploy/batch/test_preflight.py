@@ -46,7 +46,7 @@ def test_manifest_needs_network(chandra, upload_document, cloud, tmp_path):
         ('instance_type = "ml.g7e.2xlarge"\n', "g4dn, g5, g6, g6e"),
         ('instance_type = "ml.g4dn.xlarge"\n', "T4 with 16 GB"),
         ('ami = "al2-ami-sagemaker-batch-gpu-470"\n', "would die without a log line"),
-        ('weights = "pull"\n', "network.isolation = true keeps it"),
+        ('weights = "pull"\n', "which network.isolation = true blocks"),
         (
             "[transform.environment]\n" + "".join(f"A{n} = 1\n" for n in range(17)),
             "a job accepts at most 16 environment variables, not 17",
