@@ -95,7 +95,7 @@ def test_repeated_command_shows_result_without_new_job(chandra, upload_document,
 
     assert (first.status, second_result.status) == (1, 1)
     assert (
-        "has read these documents already: --force reads them again"
+        "has read these documents already; --force reads them again"
         in second_result.out
     )
     assert "1 failed with unreadable_document" in second_result.out
