@@ -47,8 +47,9 @@ def check_transform_job(config: DeployConfig, job: TransformJob) -> list[Finding
             Finding(
                 "environment",
                 True,
-                f"a job takes {MAX_ENVIRONMENT} variables, not {len(job.environment)}",
-                hint="endpoint.environment is the model's, which takes 100",
+                f"a job accepts at most {MAX_ENVIRONMENT} environment variables, not "
+                f"{len(job.environment)}",
+                hint="endpoint.environment belongs to the model, which accepts 100",
             )
         )
     if config.transform.weights is TransformWeights.PULL and config.network.isolation:
@@ -56,8 +57,8 @@ def check_transform_job(config: DeployConfig, job: TransformJob) -> list[Finding
             Finding(
                 "weights",
                 True,
-                'transform.weights = "pull" has the container read S3, and '
-                "network.isolation = true keeps it from there",
+                'transform.weights = "pull" lets the container download the weights '
+                "from S3, which network.isolation = true blocks",
                 hint='network.isolation = false, or transform.weights = "tar" and '
                 "chandra-sagemaker model stage --tar",
             )

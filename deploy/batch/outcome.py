@@ -166,7 +166,9 @@ class JobLog:
             (code,) = container_codes
             return FailedDocument(name, code, "from the container's log")
         if report is None:
-            return FailedDocument(name, UNKNOWN, "the log does not name it")
+            return FailedDocument(
+                name, UNKNOWN, "the log does not mention this document"
+            )
         if report.message is not None:
             return FailedDocument(name, "not_sent", report.message)
         if report.status is None:
@@ -177,9 +179,9 @@ class JobLog:
         if len(codes) == 1:
             (code,) = codes
             return FailedDocument(
-                name, code, f"status {report.status}, which had only this code"
+                name, code, f"status {report.status}, which always has this code"
             )
-        reason = " or ".join(sorted(codes)) or "the container's log names no code"
+        reason = " or ".join(sorted(codes)) or "the container's log has no code"
         return FailedDocument(name, f"http_{report.status}", reason)
 
 

@@ -95,7 +95,7 @@ def choose_machines(
     if payload_mb > MAX_PAYLOAD_MB:
         raise ConfigError(
             f"an object has {payload_mb} MB; at most {MAX_PAYLOAD_MB}",
-            hint="name it in a manifest: the container then reads it itself",
+            hint="name it in a manifest: the container then downloads it itself",
         )
     pages_per_second = (
         None if instance is None or rate is None else rate.together * instance.num_gpus

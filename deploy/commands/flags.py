@@ -22,8 +22,15 @@ __all__ = [
 
 
 def add_machine_arguments(
-    parser: argparse.ArgumentParser, overrides: str = "chandra.toml"
+    parser: argparse.ArgumentParser,
+    overrides: str = "chandra.toml",
+    *,
+    count_help: str | None = None,
 ) -> None:
+    """Add the flags of the machines and the image of an endpoint.
+
+    `count_help` replaces the help of --instance-count.
+    """
     parser.add_argument(
         "--instance-type",
         action="append",
@@ -34,7 +41,7 @@ def add_machine_arguments(
         "--instance-count",
         type=int,
         metavar="N",
-        help=f"number of machines (overrides {overrides})",
+        help=count_help or f"number of machines (overrides {overrides})",
     )
     parser.add_argument(
         "--image",

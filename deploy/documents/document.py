@@ -28,6 +28,7 @@ __all__ = [
     "StoredObject",
     "media_type_by_name",
     "split_uri",
+    "strip_scheme",
 ]
 
 MEDIA_TYPES = {
@@ -239,12 +240,17 @@ def media_type_by_name(path: Path | PurePosixPath) -> str:
     return MEDIA_TYPES.get(path.suffix.lower(), UNKNOWN_TYPE)
 
 
+def strip_scheme(uri: str) -> str:
+    """Return bucket/key of s3://bucket/key."""
+    return uri.removeprefix(S3)
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Return bucket and key of s3://bucket/key; the key may be empty.
 
     Raises ConfigError for other text.
     """
-    bucket, _, key = uri.removeprefix(S3).partition("/")
+    bucket, _, key = strip_scheme(uri).partition("/")
     if not uri.startswith(S3) or not bucket:
         raise ConfigError(
             f"it must be s3://bucket/key, not {uri}", hint="an address with its s3://"

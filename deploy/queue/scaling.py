@@ -134,19 +134,19 @@ class Scaling:
                 BACKLOG,
                 "TargetTrackingScaling",
                 {"TargetTrackingScalingPolicyConfiguration": tracking},
-                f"one more when over {per} documents wait for each",
+                f"add a machine if more than {per} documents wait per machine",
             ),
             WAKE: self._build_policy(
                 WAKE,
                 "StepScaling",
                 _step_policy("ChangeInCapacity", 1, "Lower", self.scale_out_seconds),
-                "one when documents wait and there is none",
+                "start a machine if documents wait and none runs",
             ),
             IDLE: self._build_policy(
                 IDLE,
                 "StepScaling",
                 _step_policy("ExactCapacity", self.min_instances, "Upper", PERIOD),
-                f"down to {self.min_instances} when there is no work",
+                f"scale in to {self.min_instances} if there is no work",
             ),
         }
 

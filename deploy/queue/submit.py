@@ -282,7 +282,7 @@ class Submission:
         if addresses is None:
             try:
                 # A request may have arrived although its connection was lost. It is
-                # sent again all the same, because its answer has the same place.
+                # sent again, because its answer has the same place.
                 addresses = retry(
                     lambda: self._sender.send(request),
                     BACKOFF,
@@ -344,7 +344,7 @@ def build_request(
         )
     if not has_room:
         raise ValueError(
-            f"its options have {len(attributes):,} characters, and SageMaker takes "
+            f"its options have {len(attributes):,} characters, and SageMaker accepts "
             f"{MAX_HEADER:,}: fewer pages, a shorter prompt, or network.isolation = "
             "false and deploy again, so that they are sent in the request body"
         )

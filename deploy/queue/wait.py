@@ -213,12 +213,12 @@ class QueueWaiter:
                         return progress
         except KeyboardInterrupt:
             raise Interrupted(
-                "the endpoint reads on: async wait waits for it"
+                "the endpoint continues; `async wait` resumes waiting"
             ) from None
         raise WaitTimeoutError(
             f"{progress.num_waiting:,} documents still wait after "
             f"{duration(poll.elapsed_seconds)}. The endpoint continues to read them",
-            hint="chandra-sagemaker async wait, to wait on",
+            hint="chandra-sagemaker async wait, to continue waiting",
         )
 
     def check_once(self) -> Progress:
@@ -292,7 +292,7 @@ class QueueWaiter:
                 state=State.FAILED,
                 since=now,
                 code="lost",
-                detail="neither an answer nor a failure came in "
+                detail="neither a result nor a failure arrived within "
                 f"{duration(now - job.since)}",
             )
         return None

@@ -74,8 +74,8 @@ def run(context: Context, options: argparse.Namespace) -> int:
             each for state in states for each in transforms.read_left_out(state)
         )
     )
-    shelf: ResultStore = S3Objects(context.aws) if into.startswith(S3) else FileStore()
-    fetched = [_fetch(context, options, shelf, each) for each in results]
+    store: ResultStore = S3Objects(context.aws) if into.startswith(S3) else FileStore()
+    fetched = [_fetch(context, options, store, each) for each in results]
     counts = Counter(each.outcome for each in fetched)
     context.console.print_result(
         {
@@ -149,7 +149,7 @@ def _assign_targets(results: Sequence[_Result], into: str) -> list[_Result]:
 
 
 def _fetch(
-    context: Context, options: argparse.Namespace, shelf: ResultStore, result: _Result
+    context: Context, options: argparse.Namespace, store: ResultStore, result: _Result
 ) -> FetchResult:
     """Read a result and write it to its target; return the outcome."""
     name, target = result.work.name, result.target
@@ -165,25 +165,27 @@ def _fetch(
     errors = page_errors(body, result.state.accept)
     missing = {error["page"]: error["code"] for error in errors}
     try:
-        put = _write(shelf, target, body, force=options.force, dry=context.is_dry_run)
+        outcome = _write(
+            store, target, body, force=options.force, dry=context.is_dry_run
+        )
     except OSError as error:
         return FetchResult(name, target, FetchOutcome.NOT_WRITTEN, error.strerror)
-    return FetchResult(name, target, put, missing=missing)
+    return FetchResult(name, target, outcome, missing=missing)
 
 
 def _write(
-    shelf: ResultStore, target: str, body: bytes, *, force: bool, dry: bool
+    store: ResultStore, target: str, body: bytes, *, force: bool, dry: bool
 ) -> FetchOutcome:
     """Write a result; keep a file with other contents, unless forced.
 
     There is no record of fetched files, so such a file may belong to the user.
     """
-    digest = shelf.get_digest(target)
+    digest = store.get_digest(target)
     if digest == hashlib.sha256(body).hexdigest():
         return FetchOutcome.UNCHANGED
     if digest is not None and not force:
         return FetchOutcome.NOT_OURS
-    if dry or shelf.write(target, body, replacing=digest is not None):
+    if dry or store.write(target, body, replacing=digest is not None):
         return FetchOutcome.WRITTEN
     return FetchOutcome.NOT_OURS
 
@@ -199,7 +201,7 @@ def _result_lines(
     lines = fetched_lines(fetched, counts, is_dry_run=is_dry_run)
     lines += failure_lines(left_out)
     if counts[FetchOutcome.NOT_OURS]:
-        lines.append("files with other contents stay: --force writes over them")
+        lines.append("files with other contents were kept: --force overwrites them")
     if counts[FetchOutcome.WAITING]:
         lines.append(f"{counts[FetchOutcome.WAITING]:,} are not read yet")
     if counts[FetchOutcome.WAITING] or counts[FetchOutcome.FAILED]:

@@ -70,7 +70,7 @@ def add_timeout_argument(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="stop waiting after SECONDS; the job goes on (default: no limit)",
+        help="stop waiting after SECONDS; the job continues (default: no limit)",
     )
 
 

@@ -15,12 +15,13 @@ from deploy.commands.batch.job.checks import check_job
 from deploy.commands.batch.job.execute import (
     execute_plan,
     print_known_job,
+    report_nothing_to_retry,
     report_started,
 )
 from deploy.commands.batch.job.follow import follow_job
 from deploy.commands.batch.job.jobs import find_job, transforms_of
 from deploy.commands.batch.job.plan import plan_job
-from deploy.commands.batch.job.report import report_summary
+from deploy.commands.batch.job.report import given_up_lines, report_summary
 from deploy.commands.batch.job.request import request_for_retry
 from deploy.commands.batch.job.watch import (
     Watch,
@@ -58,8 +59,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
     watch.look()
     await_log(context, watch, before)
     request = request_for_retry(context, options, before, watch, split_failures(watch))
-    if isinstance(request, int):
-        return request
+    for line in given_up_lines(request.given_up, before.name):
+        context.console.say(line)
+    if request.job is None:
+        return report_nothing_to_retry(
+            context, request, before.name, num_documents=len(watch.work)
+        )
     job = find_or_next_job(request.job, transforms_of(context), is_forced=options.force)
     if isinstance(job, TransformState):
         print_known_job(context, job)

@@ -13,6 +13,8 @@ from deploy.commands.batch.job.execute import (
     execute_plan,
     print_finished,
     print_known_job,
+    print_rejected,
+    report_all_rejected,
     report_no_work,
     report_started,
 )
@@ -35,6 +37,7 @@ from deploy.context import Context
 from deploy.documents.document import S3
 from deploy.documents.finding import find_documents
 from deploy.documents.objects import S3Objects
+from deploy.documents.rejection import describe_hidden_files
 from deploy.errors import ConfigError
 from deploy.results.formats import MEDIA_TYPES
 from deploy.results.pages import num_pages_of
@@ -81,9 +84,12 @@ def run(context: Context, options: argparse.Namespace) -> int:
         count=num_pages_of,
         with_hidden=options.hidden,
     )
+    for line in describe_hidden_files(documents.num_hidden):
+        context.console.say(line)
     request = request_for_input(context, options, accept, documents)
-    if isinstance(request, int):
-        return request
+    if request.job is None:
+        return report_all_rejected(context, request)
+    print_rejected(context, request.refused)
     transforms = transforms_of(context)
     job = find_or_next_job(request.job, transforms, is_forced=options.force)
     if isinstance(job, TransformState):

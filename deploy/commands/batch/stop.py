@@ -41,7 +41,7 @@ def _lines(context: Context, state: TransformState, is_stopped: bool) -> list[st
 COMMAND = Command(
     run=run,
     description="Stop a job. Results that it has written stay, and the same `transform "
-    "start` goes on from there.",
+    "start` continues from there.",
     examples=(
         "transform stop ocr-0123456789ab",
         "transform stop ocr-0123456789ab --dry-run",

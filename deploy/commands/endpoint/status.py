@@ -57,7 +57,7 @@ class Cost:
 def run(context: Context, options: argparse.Namespace) -> int:
     del options
     name = context.config.name
-    state = context.account.endpoint(name)
+    state = context.account.read_endpoint(name)
     facts: dict[str, Any] | None
     if state is not None:
         facts = _read_facts(context, state)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deploy.commands.command import Command
 from deploy.commands.endpoint.steps.apply import (
@@ -12,6 +14,7 @@ from deploy.commands.endpoint.steps.apply import (
     verify_endpoint,
 )
 from deploy.commands.endpoint.steps.changes import (
+    Change,
     change_to_file,
     confirm_change,
     report_change,
@@ -31,25 +34,31 @@ from deploy.errors import ConfigError
 from deploy.plan.actions import Action
 from deploy.queue.endpoint import async_config, build_async_endpoint
 from deploy.queue.scaling import Scaling
-from deploy.resources import tags_of
+from deploy.resources import Endpoint, EndpointState, tags_of
+
+COUNT_FOLLOWS_QUEUE = "the length of the queue decides the number of machines"
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """Asynchronous endpoint as chandra.toml and the flags describe it."""
+
+    config: DeployConfig
+    endpoint: Endpoint
+    scaling: Scaling
+    is_from_file: bool
+    """True if chandra.toml alone describes it, without flags."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_machine_arguments(parser)
+    add_machine_arguments(parser, count_help=f"not supported: {COUNT_FOLLOWS_QUEUE}")
     add_wait_arguments(parser)
 
 
 def run(context: Context, options: argparse.Namespace) -> int:
-    if options.instance_count is not None:
-        raise ConfigError(
-            "the length of the queue decides the number of machines",
-            hint="asynchronous.min_instances and max_instances in chandra.toml",
-        )
-    config = override_config(context.config, options)
-    is_described = config == context.config
-    target = build_async_endpoint(config, context.identity)
-    config = async_config(config, context.identity)
-    scaling = Scaling.from_table(target.name, config.asynchronous, tags_of(config))
+    description = _read_description(context, options)
+    config, target = description.config, description.endpoint
+    planner, scaling = context.planner, description.scaling
     seen = Snapshot(
         context.account,
         target.name,
@@ -57,70 +66,101 @@ def run(context: Context, options: argparse.Namespace) -> int:
         config=target.config.name,
         use_alarms=config.update.use_alarms,
     )
-    planner = context.planner
     actions = replace(planner, observer=seen).deploy(
-        target, config.update, is_described=is_described
+        target, config.update, is_described=description.is_from_file
     )
-    # Alarms name ARNs of policies, so both are planned again once the policies exist.
     scaling_actions = [*planner.scale(scaling), *planner.set_scaling_alarms(scaling)]
+    all_actions: list[Action] = [*actions, *scaling_actions]
     observed = context.account.read_scaling(target.name)
     change = add_limit_changes(change_to_file(context, target, seen), observed, scaling)
-    data = {
-        "endpoint": target.name,
-        "config": target.config.name,
-        "model": target.model.name,
-        "actions": [action.to_json() for action in [*actions, *scaling_actions]],
-        **change.to_json(),
-    }
-    all_actions: list[Action] = [*actions, *scaling_actions]
-    if all_actions:
-        _note_quota(context, config, seen)
-    else:
+    data = _to_json(target, all_actions, change)
+    if not all_actions:
         lines = [f"endpoint {target.name} is as described: no changes"]
         context.console.print_result(data, lines)
         return 0
+    _note_quota(context, config, seen)
+    if actions or context.is_dry_run:
+        checked = all_actions if context.is_dry_run else actions
+        is_agreed = check_and_confirm(context, config, target, checked, change, seen)
+    else:
+        state = seen.read_endpoint(target.name)
+        is_agreed = _confirm_scaling(context, change, scaling_actions, state, target)
+    if not is_agreed:
+        return 1
     executor = context.executor(
         endpoint=target.name, timeout_seconds=options.timeout, is_waiting=options.wait
     )
-    if context.is_dry_run:
-        check_and_confirm(context, config, target, all_actions, change, seen)
-        executor.run(all_actions)
-        context.console.print_result(data)
-        return 0
-    if actions:
-        if not check_and_confirm(context, config, target, actions, change, seen):
-            return 1
-        executor.run(actions)
-        if not options.wait:
-            words = f"endpoint {target.name} is on its way, without scaling"
-            context.console.print_result(data, [words, FINISH_LATER])
-            return 0
-    else:
-        report_change(context, change, scaling_actions)
-        if not confirm_change(
-            context,
-            change,
-            scaling_actions,
-            seen.read_endpoint(target.name),
-            target.name,
-        ):
-            context.console.report_declined()
-            return 1
-    verify_endpoint(context, target)
-    executor.run(planner.scale(scaling))
-    executor.run(planner.set_scaling_alarms(scaling))
-    table = config.asynchronous
+    executor.run(all_actions if context.is_dry_run else actions)
+    is_scaled_later = bool(actions) and not options.wait
+    if not context.is_dry_run and not is_scaled_later:
+        verify_endpoint(context, target)
+        # Alarms name ARNs of policies, so both are planned again once these exist.
+        executor.run(planner.scale(scaling))
+        executor.run(planner.set_scaling_alarms(scaling))
     context.console.print_result(
-        data,
-        [
-            *([] if is_described else next_deploy_lines(context, target)),
-            f"endpoint {target.name} has {table.min_instances} to "
-            f"{table.max_instances} machines; they go after "
-            f"{table.idle // 60} minutes without work",
-            "next: chandra-sagemaker async submit FILE...",
-        ],
+        data, _result_lines(context, description, is_scaled_later=is_scaled_later)
     )
     return 0
+
+
+def _read_description(context: Context, options: argparse.Namespace) -> _Description:
+    """Return the endpoint to deploy; raises ConfigError for --instance-count."""
+    if options.instance_count is not None:
+        raise ConfigError(
+            COUNT_FOLLOWS_QUEUE,
+            hint="asynchronous.min_instances and max_instances in chandra.toml",
+        )
+    config = override_config(context.config, options)
+    endpoint = build_async_endpoint(config, context.identity)
+    changed = async_config(config, context.identity)
+    scaling = Scaling.from_table(endpoint.name, changed.asynchronous, tags_of(changed))
+    return _Description(changed, endpoint, scaling, config == context.config)
+
+
+def _to_json(
+    target: Endpoint, actions: Sequence[Action], change: Change
+) -> dict[str, Any]:
+    return {
+        "endpoint": target.name,
+        "config": target.config.name,
+        "model": target.model.name,
+        "actions": [action.to_json() for action in actions],
+        **change.to_json(),
+    }
+
+
+def _confirm_scaling(
+    context: Context,
+    change: Change,
+    actions: Sequence[Action],
+    state: EndpointState | None,
+    target: Endpoint,
+) -> bool:
+    """Show a change of the scaling alone, and ask for consent."""
+    report_change(context, change, actions)
+    if confirm_change(context, change, actions, state, target.name):
+        return True
+    context.console.report_declined()
+    return False
+
+
+def _result_lines(
+    context: Context, description: _Description, *, is_scaled_later: bool
+) -> list[str]:
+    """Return the lines of the report; none with --dry-run."""
+    name, table = description.endpoint.name, description.config.asynchronous
+    if context.is_dry_run:
+        return []
+    if is_scaled_later:
+        words = f"endpoint {name} is being created or updated, without scaling"
+        return [words, FINISH_LATER]
+    is_lasting = description.is_from_file
+    return [
+        *([] if is_lasting else next_deploy_lines(context, description.endpoint)),
+        f"endpoint {name} has {table.min_instances} to {table.max_instances} machines; "
+        f"they stop after {table.idle // 60} idle minutes",
+        "next: chandra-sagemaker async submit FILE...",
+    ]
 
 
 def _note_quota(context: Context, config: DeployConfig, seen: Snapshot) -> None:

@@ -15,11 +15,11 @@ from deploy.config import DeployConfig
 from deploy.console import megabytes
 from deploy.context import Context
 from deploy.documents.document import (
-    S3,
     AbsenceReason,
     Document,
     FoundDocuments,
     Refused,
+    strip_scheme,
 )
 from deploy.documents.finding import find_documents, find_refused_again
 from deploy.documents.objects import S3Objects
@@ -171,7 +171,7 @@ def _reject_unreachable(
     for document in inputs.documents:
         if document.size > MAX_BYTES:
             reason = (
-                f"it has {document.size:,} bytes, and SageMaker takes {MAX_BYTES:,}"
+                f"it has {document.size:,} bytes, and SageMaker accepts {MAX_BYTES:,}"
             )
             refused.append(
                 Refused.from_document(document, reason, "document_too_large")
@@ -204,8 +204,8 @@ def _note_long_documents(context: Context, inputs: FoundDocuments) -> None:
     ]
     if long:
         context.console.say(
-            f"note: {len(long):,} documents have more than {most:,} pages, which is "
-            "what a machine reads of each in time where all beside it are as long "
+            f"note: {len(long):,} documents have more than {most:,} pages. If all "
+            "concurrent documents are that long, the time limit is reached first "
             "(estimate)"
         )
         context.console.say(
@@ -219,7 +219,7 @@ def _endpoint_may_read(
     if not document.is_stored:
         return True
     own_prefix = f"{exchange.bucket}/{exchange.input_prefix}"
-    where = document.source.removeprefix(S3)
+    where = strip_scheme(document.source)
     return any(
         where.startswith(f"{source.rstrip('/')}/")
         for source in (own_prefix, *config.asynchronous.sources)
@@ -322,7 +322,7 @@ def _given_up_lines(jobs: Sequence[Job]) -> list[str]:
     by_code: dict[str, list[str]] = defaultdict(list)
     for job in jobs:
         by_code[job.code or ""].append(job.source)
-    again = "--retry-all reads these again all the same, and pays again"
+    again = "--retry-all reads these again too, and pays again"
     return [*advice_lines(by_code), again]
 
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="stop waiting after SECONDS, with exit status 7; the queue goes on "
+        help="stop waiting after SECONDS, with exit status 7; the queue continues "
         "(default: no limit)",
     )
     add_ledger_argument(parser)
@@ -60,7 +60,7 @@ def _next_lines(progress: Progress) -> list[str]:
     lines = ["next: chandra-sagemaker async fetch"]
     if progress.num_unsent:
         lines.append(
-            f"{progress.num_unsent:,} were never sent: the same async submit again"
+            f"{progress.num_unsent:,} were never sent: run the same async submit again"
         )
     if progress.num_in_part:
         lines.append(

@@ -91,7 +91,7 @@ def test_ctrl_c_while_a_job_is_started_says_where_to_look(
 
     assert result.status == 130
     assert "about to start transform job ocr-" in result.err
-    assert "`chandra-sagemaker transform status` its jobs" in result.err
+    assert "`chandra-sagemaker transform status` lists the jobs" in result.err
 
 
 def test_job_without_results_gives_reason_and_hint(chandra, upload_document, cloud):

@@ -81,7 +81,7 @@ def test_other_file_is_overwritten_only_by_force(chandra, job_name, tmp_path):
         "mine",
         0,
     )
-    assert "--force writes over them" in unforced_result.out
+    assert "--force overwrites them" in unforced_result.out
     assert forced_result.json["outcomes"] == {"written": 1, "unchanged": 1}
     assert (tmp_path / "md" / "a.pdf.md").read_text() == "# first"
 

@@ -35,7 +35,7 @@ def test_status_logged_with_one_code_implies_that_code(chandra, upload_document,
 
     result = chandra(*START_COMMAND)
 
-    assert "1 failed with unreadable_document: status 422, which had only" in result.out
+    assert "1 failed with unreadable_document: status 422, which always" in result.out
 
 
 def test_failure_without_log_line_is_unknown(chandra, upload_document, cloud, wire):
@@ -46,7 +46,7 @@ def test_failure_without_log_line_is_unknown(chandra, upload_document, cloud, wi
     result = chandra(*START_COMMAND)
 
     assert result.status == 1
-    assert "1 failed with unknown: the log does not name it" in result.out
+    assert "1 failed with unknown: the log does not mention this document" in result.out
     assert "SageMaker reports: AlgorithmError" in result.out
 
 
@@ -82,7 +82,9 @@ def test_empty_log_is_awaited_for_a_minute(run_job_and_wait, cloud):
 
     assert result.status == 0, result.err
     assert seconds == 60
-    assert "note: the job's log has no line, late or for ever: how many" in result.out
+    assert (
+        "note: the job's log has no lines, or they are late: the number" in result.out
+    )
     assert "pages read" not in result.out
 
 
@@ -92,7 +94,7 @@ def test_incomplete_log_is_awaited_for_15_seconds(run_job_and_wait, cloud):
     result, seconds = run_job_and_wait()
 
     assert seconds == 15
-    assert "note: the job's log tells of 0 of 1 documents that were read" in result.out
+    assert "note: the job's log covers 0 of 1 documents that were read" in result.out
 
 
 def test_forbidden_log_is_not_awaited(run_job_and_wait, cloud):
@@ -101,7 +103,7 @@ def test_forbidden_log_is_not_awaited(run_job_and_wait, cloud):
     result, seconds = run_job_and_wait()
 
     assert (result.status, seconds) == (0, 0)
-    assert "note: the job's log may not be read: how many pages" in result.out
+    assert "note: the job's log cannot be read: the number of pages" in result.out
     assert "logs:FilterLogEvents" in result.out
 
 
@@ -131,4 +133,4 @@ def test_log_of_old_job_is_not_awaited(run_job_and_wait, chandra, cloud, at):
     status = chandra("transform", "status", name, "--json").json
 
     assert at.now == before
-    assert "has no line" in status["untold"]
+    assert "has no lines" in status["untold"]

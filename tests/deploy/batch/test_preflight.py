@@ -35,7 +35,7 @@ def test_manifest_needs_network(chandra, upload_document, cloud, tmp_path):
     result = chandra("transform", "start", str(manifest), "s3://results/md")
 
     assert result.status == 2
-    assert "network.isolation = true keeps it from S3" in result.err
+    assert "from S3, which network.isolation = true blocks" in result.err
     assert cloud.jobs == {}
 
 
@@ -46,10 +46,10 @@ def test_manifest_needs_network(chandra, upload_document, cloud, tmp_path):
         ('instance_type = "ml.g7e.2xlarge"\n', "g4dn, g5, g6, g6e"),
         ('instance_type = "ml.g4dn.xlarge"\n', "T4 with 16 GB"),
         ('ami = "al2-ami-sagemaker-batch-gpu-470"\n', "would die without a log line"),
-        ('weights = "pull"\n', "network.isolation = true keeps it"),
+        ('weights = "pull"\n', "which network.isolation = true blocks"),
         (
             "[transform.environment]\n" + "".join(f"A{n} = 1\n" for n in range(17)),
-            "a job takes 16 variables, not 17",
+            "a job accepts at most 16 environment variables, not 17",
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_unreachable_bucket_is_reported(chandra, upload_document, project):
     result = chandra(*START_COMMAND)
 
     assert result.status == 2
-    assert "reaches no documents in bucket results" in result.err
+    assert "has no access to bucket results" in result.err
 
 
 def test_quota_of_zero_is_refused(chandra, upload_document, cloud):

@@ -94,7 +94,10 @@ def test_repeated_command_shows_result_without_new_job(chandra, upload_document,
     second_result = chandra(*START_COMMAND)
 
     assert (first.status, second_result.status) == (1, 1)
-    assert "did this already: --force does it again" in second_result.out
+    assert (
+        "has read these documents already; --force reads them again"
+        in second_result.out
+    )
     assert "1 failed with unreadable_document" in second_result.out
     assert cloud.changes == []
 
@@ -144,7 +147,7 @@ def test_same_command_joins_running_job(chandra, upload_document, cloud):
     result = chandra(*START_COMMAND)
 
     assert result.status == 0, result.err
-    assert "is doing this already" in result.out
+    assert "is already reading these documents" in result.out
     assert len(cloud.jobs) == 1
 
 
@@ -168,7 +171,8 @@ def test_job_is_continued_with_the_rest_once_it_has_stopped(
     assert wait_result.status == 1
     assert "was stopped: 1 of 2 documents read" in wait_result.out
     assert (
-        "1 failed with not_read: the job was stopped before\n  b.pdf" in wait_result.out
+        "1 failed with not_read: the job was stopped before it was read\n  b.pdf"
+        in wait_result.out
     )
     assert second_result.status == 0, second_result.err
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]

@@ -88,7 +88,7 @@ def test_failed_document_is_reported_and_can_be_retried(chandra, emulator):
     )
 
     assert repeated_status == 1
-    assert "did this already" in repeated_output
+    assert "has read these documents already" in repeated_output
 
     job_name = out.rpartition("retry --all ")[2].split()[0]
     emulator.put_object("scans/c.pdf", documents.pdf([["Page 1"]]))

@@ -30,7 +30,7 @@ def test_deploy_creates_endpoint_with_scaling(deployed, cloud, wire):
         "ocr-async-wake": [policies["wake"]],
         "ocr-async-idle": [policies["idle"]],
     }
-    assert "0 to 2 machines; they go after 65 minutes without work" in deployed.out
+    assert "0 to 2 machines; they stop after 65 idle minutes" in deployed.out
 
 
 def test_second_deploy_changes_nothing(deployed, chandra, cloud):

@@ -90,8 +90,8 @@ def test_only_differences_are_changed():
 
     assert sentences == [
         "let endpoint ocr-async have 0 to 5 machines",
-        "set scaling policy backlog of endpoint ocr-async: one more when over 5 "
-        "documents wait for each",
+        "set scaling policy backlog of endpoint ocr-async: add a machine if more "
+        "than 5 documents wait per machine",
         "set alarm ocr-async-idle: no work for 20 minutes",
     ]
 

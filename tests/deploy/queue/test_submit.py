@@ -239,7 +239,7 @@ def test_document_above_one_gib_is_refused(chandra, queue, folder):
     wait_result = chandra("async", "wait", "--timeout", "1", "--json")
 
     assert (
-        "it has 1,073,741,825 bytes, and SageMaker takes 1,073,741,824 "
+        "it has 1,073,741,825 bytes, and SageMaker accepts 1,073,741,824 "
         "(document_too_large)" in result.out
     )
     assert len(queue.accepted) == 1

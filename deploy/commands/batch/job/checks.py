@@ -16,6 +16,7 @@ from deploy.commands.batch.job.plan import JobPlan
 from deploy.commands.endpoint.steps.quotas import UNKNOWN_QUOTAS, usage_findings
 from deploy.config import DeployConfig
 from deploy.context import Context
+from deploy.documents.document import strip_scheme
 from deploy.endpoint.inspection import image_findings
 from deploy.machines.catalogue import INSTANCES
 from deploy.policies.roles import role_findings
@@ -39,7 +40,7 @@ def check_job(context: Context, plan: JobPlan, batch: Batch | None) -> list[Find
             Finding(
                 "weights",
                 True,
-                f"there is no {tar}: batch transform takes weights as a tar only",
+                f"there is no {tar}: batch transform accepts weights only as a tar",
                 hint="chandra-sagemaker model stage --tar",
             )
         )
@@ -48,9 +49,8 @@ def check_job(context: Context, plan: JobPlan, batch: Batch | None) -> list[Find
             Finding(
                 "manifest",
                 True,
-                "the container itself reads the documents of a manifest, and those "
-                "for which options are given, and "
-                "network.isolation = true keeps it from S3",
+                "the container itself downloads the documents of a manifest, and those "
+                "with options, from S3, which network.isolation = true blocks",
                 hint="network.isolation = false, or a prefix in place of the manifest, "
                 "without options",
             )
@@ -71,18 +71,18 @@ def _bucket_findings(
 ) -> list[Finding]:
     """Return a finding for each bucket that the role of `iam --create` cannot reach."""
     own_prefix = f"{job.bucket}/{transforms_prefix(config.name)}"
-    inputs = [job.prefix.removeprefix("s3://"), *(batch.places if batch else ())]
+    inputs = [strip_scheme(job.prefix), *(batch.places if batch else ())]
     # The role may read, but not write, below the prefix of this deployment.
     places = [place for place in inputs if not place.startswith(own_prefix)]
-    places.append(job.output.removeprefix("s3://"))
+    places.append(strip_scheme(job.output))
     allowed_buckets = set(config.transform.buckets)
     missing = sorted({place.partition("/")[0] for place in places} - allowed_buckets)
     return [
         Finding(
             name,
             True,
-            f"role {config.role_name} reaches no documents in bucket {name}: it is "
-            "not in transform.buckets",
+            f"role {config.role_name} has no access to bucket {name}: it is not in "
+            "transform.buckets",
             hint=f'[transform] buckets = ["{name}"], then chandra-sagemaker iam '
             "--create",
         )

@@ -70,14 +70,15 @@ def follow_job(
 
 
 def _describe_running_job(state: TransformState | None) -> str:
-    """Return a sentence on the job that runs on after Ctrl-C, with its commands."""
+    """Return a sentence on the job that continues after Ctrl-C, with its commands."""
     if state is None or not state.is_changing:
         return "the job's state is not known; see `chandra-sagemaker transform status`"
     name = state.name
     return (
         f"transform job {name} continues, and is paid for until it ends: "
-        f"`chandra-sagemaker transform status {name}` looks, `transform wait {name}` "
-        f"watches on, `transform stop {name}` ends it and keeps what was read"
+        f"`chandra-sagemaker transform status {name}` shows it, `transform wait "
+        f"{name}` resumes waiting, `transform stop {name}` stops it and keeps its "
+        "results"
     )
 
 
@@ -85,7 +86,7 @@ def _print_log(lines: Sequence[str], console: Console) -> None:
     for line in lines[:MAX_LINES]:
         console.say(f"  | {line}")
     if len(lines) > MAX_LINES:
-        console.say(f"  | and {len(lines) - MAX_LINES} lines more")
+        console.say(f"  | and {len(lines) - MAX_LINES} more lines")
 
 
 def _progress_line(

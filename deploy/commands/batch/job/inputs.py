@@ -129,7 +129,7 @@ def upload(context: Context, batch: Batch | None, work: Sequence[Work]) -> None:
         raise Interrupted(
             "no job was started; files that have arrived in "
             f"s3://{config.model.bucket}/{transforms_prefix(config.name)} stay there, "
-            "and the same command goes on from them"
+            "and the same command continues from there"
         ) from None
 
 

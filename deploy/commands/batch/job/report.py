@@ -42,7 +42,7 @@ class Summary:
     """Documents that lack pages after a transient error, by name."""
     missing: Mapping[str, Mapping[int, str]]
     """Known error codes of missing pages, by document name and page number."""
-    untold: str | None
+    log_gap: str | None
     """Sentence on what the log of an ended job lacks; None if it is complete."""
     seconds: float | None
     cost: float | None
@@ -62,7 +62,7 @@ class Summary:
             "failed_pages": dict(self.page_codes),
             "in_part": list(self.in_part),
             "missing_pages": {name: dict(p) for name, p in self.missing.items()},
-            "untold": self.untold,
+            "untold": self.log_gap,
             "seconds": self.seconds,
             "cost": self.cost,
             "reason": self.state.failure,
@@ -96,7 +96,7 @@ def report_summary(
     failures = [*left_out, *summary.failures]
     data = summary.to_json() | {"left_out": [each.to_json() for each in left_out]}
     context.console.print_result(data, _summary_lines(summary, failures))
-    # Failed by its own account, a job may have been mended by a later one.
+    # A job of status Failed counts as a success if a later one has read the rest.
     return 1 if failures else 0
 
 
@@ -136,8 +136,8 @@ def _summary_lines(summary: Summary, failures: Sequence[FailedDocument]) -> list
             + ", ".join(summary.in_part[:NUM_NAMED])
             + (f" and {more} more" if more > 0 else "")
         )
-    if summary.untold is not None:
-        lines.append(f"note: {summary.untold}")
+    if summary.log_gap is not None:
+        lines.append(f"note: {summary.log_gap}")
     if summary.seconds is not None:
         money = (
             f"about {dollars(summary.cost)}"

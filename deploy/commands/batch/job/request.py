@@ -17,7 +17,6 @@ from deploy.batch.job import (
 )
 from deploy.batch.outcome import FailedDocument
 from deploy.commands.batch.job.inputs import split_by_access
-from deploy.commands.batch.job.report import NUM_NAMED, failure_lines, given_up_lines
 from deploy.commands.batch.job.watch import SplitFailures, Watch
 from deploy.commands.request_options import request_options
 from deploy.context import Context
@@ -30,7 +29,6 @@ from deploy.documents.document import (
 )
 from deploy.documents.finding import MANIFESTS
 from deploy.documents.objects import S3Objects
-from deploy.documents.rejection import describe_hidden_files
 from deploy.errors import ConfigError
 from deploy.resources import tags_of
 
@@ -41,12 +39,15 @@ __all__ = ["JobRequest", "request_for_input", "request_for_retry"]
 class JobRequest:
     """Job that was requested, before it is known whether a document is left to read."""
 
-    job: TransformJob
+    job: TransformJob | None
+    """Job of the documents; None if none of them can be sent."""
     batch: Batch | None = None
     """Input objects to upload first; None if all of them are in S3 already."""
     refused: Sequence[Refused] = ()
     left_out: Sequence[FailedDocument] = field(default_factory=list)
     """Documents that were requested by name and are in no job."""
+    given_up: Sequence[FailedDocument] = ()
+    """Documents of `left_out` that failed permanently in the job that is retried."""
 
     @property
     def documents(self) -> Mapping[str, Document]:
@@ -59,11 +60,11 @@ def request_for_input(
     options: argparse.Namespace,
     accept: str,
     documents: FoundDocuments,
-) -> JobRequest | int:
-    """Return the job that reads the documents found at INPUT into OUTPUT.
+) -> JobRequest:
+    """Return the request to read the documents found at INPUT into OUTPUT.
 
-    Print the documents of a folder that are left out. If all documents are rejected,
-    report that and return the exit status. Raises ConfigError if there is no document.
+    It has no job if all documents are rejected. Raises ConfigError if there is no
+    document.
     """
     config, uri = context.config, options.input
     bucket, prefix = split_uri(options.output)
@@ -72,8 +73,6 @@ def request_for_input(
     is_manifest = Path(uri).suffix.lower() in MANIFESTS or bool(
         request_options(options)
     )
-    for line in describe_hidden_files(documents.num_hidden):
-        context.console.say(line)
     kept, refused = split_by_access(config, documents, is_manifest=is_manifest)
     batch = build_batch(
         uri,
@@ -91,17 +90,13 @@ def request_for_input(
         FailedDocument(
             document.name,
             "document_too_large",
-            f"batch transform sends {MAX_PAYLOAD_MB} MB at most: name it in a "
-            "manifest, and the container fetches it",
+            f"batch transform sends at most {MAX_PAYLOAD_MB} MB: name it in a "
+            "manifest, and the container downloads it",
         )
         for document in batch.too_large
     ]
     if not batch.work and left_out:
-        context.console.print_result(
-            {"job": None, "left_out": [each.to_json() for each in left_out]},
-            [*failure_lines(left_out), "no job was started"],
-        )
-        return 1
+        return JobRequest(None, batch, refused, left_out)
     if not batch.work:
         raise ConfigError(
             f"there is no document at {uri} that batch transform would send",
@@ -109,20 +104,7 @@ def request_for_input(
         )
     job = _build_job(context, options, batch, output, accept)
     job = replace(job, left_out=tuple(left_out))
-    _print_rejected(context, refused)
     return JobRequest(job, batch, refused, left_out)
-
-
-def _print_rejected(context: Context, rejected: Sequence[Refused]) -> None:
-    """Print documents of a folder that are left out.
-
-    Documents that were given by name are reported later, with the failures.
-    """
-    unnamed = [each for each in rejected if not each.is_named]
-    for each in unnamed[:NUM_NAMED]:
-        context.console.say(f"left out: {each}")
-    if len(unnamed) > NUM_NAMED:
-        context.console.say(f"left out: {len(unnamed) - NUM_NAMED} more")
 
 
 def request_for_retry(
@@ -131,12 +113,11 @@ def request_for_retry(
     state: TransformState,
     watch: Watch,
     failures: SplitFailures,
-) -> JobRequest | int:
-    """Return the job that reads the documents of an ended job that have no result.
+) -> JobRequest:
+    """Return the request to read the documents of an ended job that have no result.
 
-    Documents with a permanent error are left out, and advice on them is printed, unless
-    `--all` is given or they were replaced since. If no document is left, report that
-    and return the exit status.
+    Documents with a permanent error are left out, unless `--all` is given or they were
+    replaced since. The request has no job if no document is left.
     """
     left, given_up = failures.to_retry, failures.given_up
     # No later job has these documents: the new job must list them again.
@@ -147,26 +128,10 @@ def request_for_retry(
         else _find_replaced(context, watch.prefix, given_up)
     )
     left = (*left, *(work for work in given_up if work in retried))
-    given_up = {work: f for work, f in given_up.items() if work not in retried}
-    for line in given_up_lines(given_up.values(), state.name):
-        context.console.say(line)
-    left_out += given_up.values()
+    still_given_up = [f for work, f in given_up.items() if work not in retried]
+    left_out += still_given_up
     if not left:
-        context.console.print_result(
-            {
-                "job": state.name,
-                "documents": len(watch.work),
-                "failed": len(given_up),
-                "left_out": [each.to_json() for each in left_out],
-            },
-            [
-                *failure_lines(left_out),
-                f"no document of transform job {state.name} is left to retry"
-                if left_out
-                else f"every document of transform job {state.name} has its result",
-            ],
-        )
-        return 1 if left_out else 0
+        return JobRequest(None, left_out=left_out, given_up=still_given_up)
     batch = Batch(watch.prefix, left, state.content_type, documents={})
     job = replace(
         _build_job(context, options, batch, state.output, state.accept),
@@ -174,7 +139,7 @@ def request_for_retry(
         retry_of=state.name,
         left_out=tuple(left_out),
     )
-    return JobRequest(job, left_out=left_out)
+    return JobRequest(job, left_out=left_out, given_up=still_given_up)
 
 
 def _find_replaced(context: Context, prefix: str, works: Iterable[Work]) -> set[Work]:
@@ -202,7 +167,7 @@ def _build_job(
     config, table = context.config, context.config.transform
     if config.model.bucket is None:
         raise ConfigError(
-            "model.bucket is not set: the list of a job's objects lies there",
+            "model.bucket is not set: the list of a job's objects is stored there",
             hint="set [model] bucket in chandra.toml",
         )
     environment = dict(table.environment)

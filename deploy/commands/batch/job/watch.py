@@ -16,6 +16,7 @@ from deploy.commands.batch.job.jobs import (
 from deploy.commands.batch.job.parts import MissingPages
 from deploy.commands.batch.job.report import Summary, describe_counts
 from deploy.context import Context
+from deploy.documents.document import strip_scheme
 from deploy.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -183,7 +184,7 @@ class Watch:
 
     def _subject(self, work: Work) -> str:
         """Return the name of a document in the log: bucket and key."""
-        return f"{self.prefix.removeprefix('s3://')}{work.key}"
+        return f"{strip_scheme(self.prefix)}{work.key}"
 
 
 def await_log(context: Context, watch: Watch, state: TransformState) -> None:
@@ -222,23 +223,23 @@ def await_log(context: Context, watch: Watch, state: TransformState) -> None:
 
 
 def _log_covers_documents(watch: Watch, state: TransformState, num_read: int) -> bool:
-    is_told = state.status == "Stopped" or not watch.has_unknown_failure()
-    return is_told and watch.log.num_answered >= num_read
+    is_explained = state.status == "Stopped" or not watch.has_unknown_failure()
+    return is_explained and watch.log.num_answered >= num_read
 
 
-def _untold(watch: Watch, state: TransformState) -> str | None:
+def _describe_log_gap(watch: Watch, state: TransformState) -> str | None:
     """Return a sentence on what the log of an ended job lacks; None if complete."""
     num_read = watch.count_own_results(state.ended)
-    unknown = "how many pages there were, and whether any failed, is not known"
+    unknown = "the number of pages, and whether any failed, is not known"
     if watch.log_error is not None:
-        return f"the job's log may not be read: {unknown} ({watch.log_error})"
+        return f"the job's log cannot be read: {unknown} ({watch.log_error})"
     if not watch.num_lines:
-        return f"the job's log has no line, late or for ever: {unknown}"
-    num_told = watch.log.num_answered
-    if num_told < num_read:
+        return f"the job's log has no lines, or they are late: {unknown}"
+    num_covered = watch.log.num_answered
+    if num_covered < num_read:
         return (
-            f"the job's log tells of {num_told} of {num_read} documents that were "
-            f"read: of the others, {unknown}"
+            f"the job's log covers {num_covered} of {num_read} documents that were "
+            f"read: for the others, {unknown}"
         )
     return None
 
@@ -268,7 +269,11 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
     failures = () if state.is_changing else tuple(watch.failures())
     if is_stopped:
         failures = tuple(
-            replace(failure, code="not_read", reason="the job was stopped before")
+            replace(
+                failure,
+                code="not_read",
+                reason="the job was stopped before it was read",
+            )
             if failure.code == UNKNOWN
             else failure
             for failure in failures
@@ -287,7 +292,7 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
         num_read=len(watch.read_documents),
         failures=failures,
         num_pages=watch.log.num_pages,
-        untold=None if state.is_changing else _untold(watch, state),
+        log_gap=None if state.is_changing else _describe_log_gap(watch, state),
         page_codes=dict(watch.log.page_codes),
         in_part=tuple(work.name for work in may_pass),
         missing={work.name: pages for work, pages in missing.items()},
