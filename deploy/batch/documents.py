@@ -77,7 +77,7 @@ def build_batch(
         return _build_request_batch(documents, deployment, _require_bucket(bucket))
     sendable = [document for document in documents if document.size <= MAX_BYTES]
     too_large = tuple(document for document in documents if document.size > MAX_BYTES)
-    if all(document.is_stored for document in documents):
+    if all(document.is_in_s3 for document in documents):
         prefix = common_prefix(uri, [document.source for document in documents])
         documents_by_key = {
             document.source.removeprefix(prefix): document for document in sendable
@@ -115,7 +115,7 @@ def _build_request_batch(
     work = []
     for document in documents:
         source = document.source
-        if not document.is_stored:
+        if not document.is_in_s3:
             upload_key = f"{prefix}documents/{_build_key(document)}"
             files[upload_key] = document
             source = f"s3://{bucket}/{upload_key}"
@@ -211,7 +211,7 @@ def _require_bucket(bucket: str | None) -> str:
 
 
 def _build_work(key: str, document: Document) -> Work:
-    digest = None if document.is_stored else document.content_key[:16]
+    digest = None if document.is_in_s3 else document.content_key[:16]
     return Work(
         key, document.content_key, document.name, document.size, document=digest
     )

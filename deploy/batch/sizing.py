@@ -86,9 +86,10 @@ def choose_machines(
 
     `rate` is the speed of the GPU, None if it is unknown. The number of machines is
     `instance_count`, or if that is None, what the job needs to end within
-    `within_hours` or a usual duration. Raises ConfigError if an object is too large,
-    and if `within_hours` needs more than `max_instances` machines or the speed is
-    unknown.
+    `within_hours` or a usual duration, but at most one for each document. Raises
+    ConfigError if an object is too large. Without `instance_count`, raises it too if
+    `within_hours` is set and the speed is unknown, or if `max_instances` machines, or
+    one for each document, are too few.
     """
     instance = INSTANCES.get(instance_type)
     payload_mb = max(1, math.ceil(workload.largest_bytes / MB))

@@ -145,7 +145,7 @@ class Document:
     """Time of the S3 object. An older result belongs to an earlier version."""
 
     @property
-    def is_stored(self) -> bool:
+    def is_in_s3(self) -> bool:
         """True if the document is an object of S3."""
         return self.source.startswith(S3)
 

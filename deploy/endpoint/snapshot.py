@@ -32,7 +32,10 @@ class Snapshot:
         config: str | None = None,
         use_alarms: bool = False,
     ) -> None:
-        """Read the state, history and schedule of endpoint `name`.
+        """Read in advance the state, history and schedule of endpoint `name`.
+
+        Other values are read on first access. A denied access or a missing resource
+        raises its error only when the value is accessed.
 
         Args:
             other: the deployment's other endpoint, which shares its quotas.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploy.batch.job import LOG_GROUP
 from deploy.config import DeployConfig
 from deploy.policies.statements import (
-    Document,
+    Policy,
+    Statement,
     actions_of,
     alarms_arn,
     allow,
@@ -21,7 +22,7 @@ from deploy.resources import Identity, log_group
 __all__ = ["caller_policy"]
 
 
-def caller_policy(config: DeployConfig, identity: Identity) -> Document:
+def caller_policy(config: DeployConfig, identity: Identity) -> Policy:
     """Return the policy of the person or pipeline that runs the commands."""
     return document(
         *_sagemaker(config, identity),
@@ -34,7 +35,7 @@ def caller_policy(config: DeployConfig, identity: Identity) -> Document:
     )
 
 
-def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
+def _sagemaker(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for endpoints and jobs, and for lists that take no ARN."""
     name = config.name
     models = identity.sagemaker_arn("model", f"{name}-*")
@@ -95,7 +96,7 @@ def _sagemaker(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
+def _roles(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to create the roles, and to pass each to its service."""
     execution = identity.role_arn(config.role_name)
     scheduler = identity.role_arn(f"{config.name}-scheduler")
@@ -117,7 +118,7 @@ def _roles(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _allow_pass_role(sid: str, role: str, service: str) -> Document:
+def _allow_pass_role(sid: str, role: str, service: str) -> Statement:
     return allow(
         sid,
         ["iam:PassRole"],
@@ -126,7 +127,7 @@ def _allow_pass_role(sid: str, role: str, service: str) -> Document:
     )
 
 
-def _image(config: DeployConfig, identity: Identity) -> list[Document]:
+def _image(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to build the image on AWS, to push it and to delete it."""
     return [
         allow(
@@ -156,7 +157,7 @@ def _image(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
+def _logs(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to read logs of endpoints, builds and jobs and delete them."""
     name = config.name
     groups = [*map(log_group, endpoint_names(config)), f"/aws/codebuild/{name}-image"]
@@ -180,7 +181,7 @@ def _logs(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
+def _operations(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for alarms, scaling, the dashboard and the schedule."""
     name, partition = config.name, identity.partition
     where = f"{identity.region}:{identity.account}"
@@ -225,7 +226,7 @@ def _operations(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _network(config: DeployConfig, identity: Identity) -> list[Document]:
+def _network(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to describe the subnets and to use the KMS key.
 
     Each is left out if the setting is not set.

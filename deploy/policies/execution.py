@@ -6,7 +6,8 @@ from deploy.batch.job import LOG_GROUP, transforms_prefix
 from deploy.config import DeployConfig, ModelSource
 from deploy.documents.document import split_uri
 from deploy.policies.statements import (
-    Document,
+    Policy,
+    Statement,
     actions_of,
     alarms_arn,
     allow,
@@ -26,7 +27,7 @@ from deploy.resources import Identity, log_group
 __all__ = ["execution_policy"]
 
 
-def execution_policy(config: DeployConfig, identity: Identity) -> Document:
+def execution_policy(config: DeployConfig, identity: Identity) -> Policy:
     """Return the policy of the role that endpoints and transform jobs run with."""
     return document(
         *_container(config, identity),
@@ -38,7 +39,7 @@ def execution_policy(config: DeployConfig, identity: Identity) -> Document:
     )
 
 
-def _container(config: DeployConfig, identity: Identity) -> list[Document]:
+def _container(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements that every container needs: image, log and metrics."""
     groups = [*map(log_group, endpoint_names(config)), LOG_GROUP]
     return [
@@ -77,7 +78,7 @@ def _container(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
+def _weights(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to read the staged weights; none for weights of the hub."""
     if config.model.bucket is None or config.model.source is not ModelSource.S3:
         return []
@@ -93,7 +94,7 @@ def _weights(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+def _exchange(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for the asynchronous endpoint's objects and topics."""
     table = config.asynchronous
     if table.bucket is None:
@@ -115,7 +116,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     return statements
 
 
-def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+def _job_documents(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for the objects that transform jobs read and write."""
     statements = []
     if config.model.bucket is not None:
@@ -144,7 +145,7 @@ def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
     return statements
 
 
-def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
+def _capture(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return the statement to write captured data; none if capture is off."""
     if config.capture.uri is None:
         return []
@@ -155,7 +156,7 @@ def _capture(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _network(config: DeployConfig, identity: Identity) -> list[Document]:
+def _network(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to run in subnets, and to use the KMS key.
 
     Each is left out if the setting is not set.

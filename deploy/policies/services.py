@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.config import DeployConfig
 from deploy.policies.statements import (
-    Document,
+    Policy,
     actions_of,
     allow,
     document,
@@ -17,7 +17,7 @@ from deploy.resources import Identity
 __all__ = ["build_policy", "scheduler_policy", "trust_policy"]
 
 
-def trust_policy(service: str, account: str) -> Document:
+def trust_policy(service: str, account: str) -> Policy:
     """Return the trust policy that lets a service assume a role for `account`.
 
     `service` is the first part of its principal, such as "sagemaker".
@@ -32,7 +32,7 @@ def trust_policy(service: str, account: str) -> Document:
     )
 
 
-def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
+def scheduler_policy(config: DeployConfig, identity: Identity) -> Policy:
     """Return the policy with which the scheduler starts and stops the endpoint."""
     name = config.name
     return document(
@@ -47,7 +47,7 @@ def scheduler_policy(config: DeployConfig, identity: Identity) -> Document:
     )
 
 
-def build_policy(config: DeployConfig, identity: Identity) -> Document:
+def build_policy(config: DeployConfig, identity: Identity) -> Policy:
     """Return the policy with which CodeBuild builds and pushes the image.
 
     Without model.bucket, it does not allow to read the source of a build.

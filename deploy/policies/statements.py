@@ -10,7 +10,8 @@ from deploy.queue.endpoint import async_name
 from deploy.resources import Identity, image_address
 
 __all__ = [
-    "Document",
+    "Policy",
+    "Statement",
     "actions_of",
     "alarms_arn",
     "allow",
@@ -26,10 +27,11 @@ __all__ = [
     "weights_prefix",
 ]
 
-Document = dict[str, Any]
+Policy = dict[str, Any]
+Statement = dict[str, Any]
 
 
-def document(*statements: Document) -> Document:
+def document(*statements: Statement) -> Policy:
     """Return a policy document with the statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
@@ -39,10 +41,10 @@ def allow(
     actions: Sequence[str],
     resources: Sequence[str],
     *,
-    condition: Document | None = None,
-) -> Document:
+    condition: dict[str, Any] | None = None,
+) -> Statement:
     """Return a statement that allows actions on resources."""
-    statement: Document = {
+    statement: Statement = {
         "Sid": sid,
         "Effect": "Allow",
         "Action": list(actions),
@@ -59,7 +61,7 @@ def actions_of(service: str, names: str) -> list[str]:
     return [f"{service}:{name}" for name in names.split()]
 
 
-def key_statement(key: str, identity: Identity, actions: Sequence[str]) -> Document:
+def key_statement(key: str, identity: Identity, actions: Sequence[str]) -> Statement:
     """Return the statement that allows actions on a KMS key.
 
     `key` is an ARN, an id or an alias, alone or as an ARN. A resource must be the ARN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.batch.job import transforms_prefix
 from deploy.config import DeployConfig
 from deploy.policies.statements import (
-    Document,
+    Statement,
     actions_of,
     allow,
     document_bucket_arns,
@@ -19,7 +19,7 @@ from deploy.resources import Identity
 __all__ = ["storage_statements"]
 
 
-def storage_statements(config: DeployConfig, identity: Identity) -> list[Document]:
+def storage_statements(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for the bucket of the queue, of the model and of jobs."""
     return [
         *_exchange(config, identity),
@@ -28,7 +28,7 @@ def storage_statements(config: DeployConfig, identity: Identity) -> list[Documen
     ]
 
 
-def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
+def _exchange(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to submit documents to the queue and to fetch results.
 
     The list is empty if asynchronous.bucket is not set. Results may be written beside
@@ -76,7 +76,7 @@ def _exchange(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _model(config: DeployConfig, identity: Identity) -> list[Document]:
+def _model(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements for weights, build sources and lists of jobs."""
     if config.model.bucket is None:
         return []
@@ -107,7 +107,7 @@ def _model(config: DeployConfig, identity: Identity) -> list[Document]:
     ]
 
 
-def _job_documents(config: DeployConfig, identity: Identity) -> list[Document]:
+def _job_documents(config: DeployConfig, identity: Identity) -> list[Statement]:
     """Return statements to read the buckets of transform jobs; none without them."""
     buckets = document_bucket_arns(config, identity)
     if not buckets:

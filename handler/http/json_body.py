@@ -99,7 +99,11 @@ def _as_utf8(body: Body) -> tuple[Body, int]:
 
 
 def _raise_not_object(body: Body, at: int) -> NoReturn:
-    """Raise the error for a body that is not an object."""
+    """Raise the error for a body whose first value, at `at`, is not an object.
+
+    Raises ValueError if the body is invalid JSON or too long to be parsed, else
+    RequestError.
+    """
     if len(body) - at <= MAX_OPTION_BYTES:
         json.loads(body[at:].decode("utf-8", "surrogatepass"))
         raise RequestError("the JSON body must be an object with a document in it")

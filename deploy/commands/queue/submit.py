@@ -216,7 +216,8 @@ def _note_long_documents(context: Context, inputs: FoundDocuments) -> None:
 def _endpoint_may_read(
     config: DeployConfig, exchange: Exchange, document: Document
 ) -> bool:
-    if not document.is_stored:
+    """Return whether the endpoint's role may read a document, or it is uploaded."""
+    if not document.is_in_s3:
         return True
     own_prefix = f"{exchange.bucket}/{exchange.input_prefix}"
     where = strip_scheme(document.source)
@@ -253,7 +254,7 @@ def _report_plan(
     known = num_read_or_queued
     if retry is not Retry.NONE:
         known -= sum(job.is_retryable for job in known_jobs if job.is_read)
-    size = sum(d.size for d in inputs.documents if not d.is_stored)
+    size = sum(d.size for d in inputs.documents if not d.is_in_s3)
     pages = "" if inputs.num_pages is None else f" of {inputs.num_pages:,} pages"
     context.console.print_result(
         {

@@ -227,13 +227,13 @@ def load_model(
     cpu_threads: int | None = None,
     ahead: ReadAhead | None = None,
 ) -> Model:
-    """Load a checkpoint in bfloat16 onto the device, one tensor at a time.
+    """Load a checkpoint in bfloat16 onto the device, a few tensors at a time.
 
     `ahead` is the read-ahead of its files, if one runs. Sets torch's number of threads
     to `cpu_threads` unless it is None, and silences transformers' log and progress bars
-    in this process. Logs how fast the weights were loaded. Raises ModelLoadError if the
-    checkpoint cannot be read, does not fit into memory, or has a missing tensor or one
-    of another shape.
+    in this process. On a CUDA device, turns off cuDNN's attention. Logs how fast the
+    weights were loaded. Raises ModelLoadError if the checkpoint cannot be read, does
+    not fit into memory, or has a missing tensor or one of another shape.
     """
     if cpu_threads is not None:
         torch.set_num_threads(cpu_threads)

@@ -130,7 +130,8 @@ class Loop:
             while True:
                 self._inbox.put(self._connection.recv())
         except (EOFError, OSError):
-            # Not sys.exit: a forward pass could keep the device busy for seconds.
+            # Not sys.exit: it would end only this thread. Nor a message to the main
+            # thread: a forward pass could keep it busy for seconds.
             self._exit_process(0)
 
     def _poll(self) -> None:

@@ -208,18 +208,18 @@ def _is_letter_or_digit(char: str) -> bool:
 
 
 def emphasise(
-    inner: str, mark: str, before: str, after: str, *, is_nested: bool = False
+    inner: str, delimiter: str, before: str, after: str, *, is_nested: bool = False
 ) -> str:
-    """Put each line of `inner` between emphasis marks, or tags where marks do not work.
+    """Put each line of `inner` between delimiters, or in tags if those do not work.
 
-    `mark` is `**`, `*` or `~~`; the tags are `<b>`, `<i>` and `<del>`. Blank lines stay
-    as they are. `before` and `after` are the adjacent characters, or empty. CommonMark
-    ignores `**` between a letter and punctuation, which is common in Japanese and
-    Chinese text. Inside other emphasis (`is_nested`), an opening mark that could also
-    close would end the outer emphasis.
+    `delimiter` is `**`, `*` or `~~`; the tags are `<b>`, `<i>` and `<del>`. Blank lines
+    stay as they are. `before` and `after` are the adjacent characters, or empty.
+    CommonMark ignores `**` between a letter and punctuation, which is common in
+    Japanese and Chinese text. Inside other emphasis (`is_nested`), an opening delimiter
+    that could also close would end the outer emphasis.
     """
     return "\n".join(
-        _emphasise_line(line, mark, before, after, is_nested)
+        _emphasise_line(line, delimiter, before, after, is_nested)
         for line in inner.split("\n")
     )
 
@@ -228,8 +228,9 @@ _TAG_OF = {"**": "b", "*": "i", "~~": "del"}
 
 
 def _emphasise_line(
-    line: str, mark: str, before: str, after: str, is_nested: bool
+    line: str, delimiter: str, before: str, after: str, is_nested: bool
 ) -> str:
+    """Do for one line what `emphasise` does."""
     words = line.strip(" ")
     if not words:
         return line
@@ -237,11 +238,13 @@ def _emphasise_line(
     trail = line[len(line.rstrip(" ")) :]
     opens = not _is_emphasis_ignored(words[0], "" if lead else before, is_nested)
     closes = not _is_emphasis_ignored(words[-1], "" if trail else after)
-    # Some readers take a star inside a formula for an emphasis mark.
-    opens = opens and not any(mark[0] in formula for formula in _FORMULA.findall(words))
+    # Some readers take a star or tilde inside a formula for emphasis.
+    opens = opens and not any(
+        delimiter[0] in formula for formula in _FORMULA.findall(words)
+    )
     if opens and closes:
-        return f"{lead}{mark}{words}{mark}{trail}"
-    tag = _TAG_OF[mark]
+        return f"{lead}{delimiter}{words}{delimiter}{trail}"
+    tag = _TAG_OF[delimiter]
     return f"{lead}<{tag}>{words}</{tag}>{trail}"
 
 

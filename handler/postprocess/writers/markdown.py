@@ -228,20 +228,21 @@ def _begins_with_form_field(nodes: Iterable[Node]) -> bool:
     return False
 
 
-_PARAGRAPH_TAGS = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
+_TAGS_THAT_TAKE_A_PREFIX = frozenset({"div", "p", "h1", "h2", "h3", "h4", "h5", "h6"})
 
 
 def _prepend_words(prefix: str, nodes: list[Node]) -> list[Node]:
     """Return the nodes with a prefix before their first words.
 
-    If the first node is a block that is no paragraph, the prefix gets its own.
+    If the first node is another block, such as a list or table, the prefix becomes a
+    paragraph before it. A heading or div takes the prefix inside.
     """
     while nodes and isinstance(nodes[0], str) and not nodes[0].strip():
         nodes = nodes[1:]
     if not nodes or isinstance(nodes[0], str) or not is_block_level(nodes[0]):
         return [prefix, *nodes]
     first = nodes[0]
-    if first.tag in _PARAGRAPH_TAGS:
+    if first.tag in _TAGS_THAT_TAKE_A_PREFIX:
         children = _prepend_words(prefix, first.children)
         return [Element(first.tag, first.attrs, children), *nodes[1:]]
     return [Element("p", {}, [prefix]), *nodes]

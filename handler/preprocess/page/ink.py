@@ -67,7 +67,8 @@ def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:
     A pixel is ink if it is darker than the paper by at least `min_contrast` levels and
     by more than the noise of the paper. The level of the paper is the lightest mean of
     4 x 4 pixels within about 30 pixels, so that shadows and yellowed edges count as
-    paper. The inside of a large dark area has its own paper level.
+    paper. Deeper inside a dark area no paper is that near, so
+    the lightest dark level counts as paper there.
     """
     width, height = gray.size
     rows, columns = -(-height // _CELL), -(-width // _CELL)
@@ -78,14 +79,14 @@ def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:
     means = np.asarray(Image.fromarray(levels).reduce(4))
     side = _CELL // 4
     lightest = means.reshape(rows, side, columns * side).max(1)
-    lightest = _dilate(lightest.reshape(rows, columns, side).max(2))
+    lightest = _max_of_neighbours(lightest.reshape(rows, columns, side).max(2))
     paper = np.repeat(np.repeat(lightest, _CELL, 0), _CELL, 1)
     darkness = (np.maximum(paper, levels) - levels)[:height, :width]
     noise = min(_estimate_noise_level(darkness[::4, ::4]), _MAX_NOISE)
     return Ink(darkness, max(min_contrast, noise))
 
 
-def _dilate(cells: Levels) -> Levels:
+def _max_of_neighbours(cells: Levels) -> Levels:
     """Return the largest value among each cell and its eight neighbours."""
     padded = np.pad(cells, 1, mode="edge")
     rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])

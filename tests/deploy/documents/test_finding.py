@@ -213,7 +213,7 @@ def test_another_etag_is_another_document():
     bucket.contents["s3://in/a.pdf"] = PDF + b"b"
     (after,) = find("s3://in/a.pdf", objects=bucket).documents
 
-    assert before.is_stored
+    assert before.is_in_s3
     assert before.source == "s3://in/a.pdf"
     assert before.key != after.key
 

@@ -90,7 +90,7 @@ def test_versions_of_others_stay(chandra, wire):
 
 
 @pytest.mark.usefixtures("versioned")
-def test_new_objects_at_a_deleted_prefix_stay(chandra, wire):
+def test_versions_beside_new_objects_of_others_stay(chandra, wire):
     delete_object(wire, f"{OURS}{MANIFEST}")
     put_object(wire, f"{OURS}config.json", b"theirs")
     before = keys_of_versions(wire)

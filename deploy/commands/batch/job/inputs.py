@@ -42,7 +42,7 @@ def split_by_access(
     places = (own_prefix, *(f"{S3}{bucket}/" for bucket in config.transform.buckets))
     kept, refused = [], list(documents.refused)
     for document in documents.documents:
-        if not document.is_stored or document.source.startswith(places):
+        if not document.is_in_s3 or document.source.startswith(places):
             kept.append(document)
             continue
         reason = (
@@ -80,7 +80,7 @@ def estimate_pages(
 
 def _count_pages(context: Context, document: Document) -> int | None:
     """Return the number of pages; None if it is unknown, or reading is not allowed."""
-    if not document.is_stored:
+    if not document.is_in_s3:
         return num_pages_of(Path(document.source))
     bucket, key = split_uri(document.source)
     try:
