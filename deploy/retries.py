@@ -36,6 +36,8 @@ __all__ = [
 Answer = TypeVar("Answer")
 
 REMINDER_SECONDS = 60.0
+# A pause below this may not advance the clock, because of rounding.
+CLOCK_RESOLUTION_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ class Poll(Attempts):
                 self._num_failures = 0
             if self._timeout_seconds is not None:
                 left = self._timeout_seconds - self.elapsed_seconds
-                if left <= 0:
+                if left < CLOCK_RESOLUTION_SECONDS:
                     return
                 pause = min(pause, left)
             self._sleep(pause)

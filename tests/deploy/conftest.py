@@ -140,6 +140,10 @@ class CheckedClient(AWSClient):
         assert self.violations(Call(service, operation, params, "")) == []
         return super().call(service, operation, **params)
 
+    def forget_identity(self) -> None:
+        """Let the next command ask STS for the caller's identity again."""
+        self._identity = None
+
 
 class SilentRequestHandler(WSGIRequestHandler):
     """Request handler without log lines."""

@@ -99,7 +99,7 @@ def call_depths(monkeypatch):
 
 
 @pytest.fixture
-def measure_command(chandra, call_depths, wire, monkeypatch):
+def measure_command(chandra, call_depths, wire):
     """Return a function that runs a command and returns its stacks that are too long.
 
     It prints the table's line of the command.
@@ -107,13 +107,13 @@ def measure_command(chandra, call_depths, wire, monkeypatch):
 
     def run(name: str, *arguments: str) -> list[str]:
         # The client is shared by all tests, and asks for its identity once.
-        monkeypatch.setattr(wire, "_identity", None)
+        wire.forget_identity()
         with call_depths() as measured:
             ran = chandra(*arguments)
         assert ran.status == 0, ran.err
-        found: list[str] = measured.find_deep_stacks()
-        sys.stdout.write("\n" + "\n".join([measured.summary(name), *found]))
-        return found
+        deep_stacks: list[str] = measured.find_deep_stacks()
+        sys.stdout.write("\n" + "\n".join([measured.summary(name), *deep_stacks]))
+        return deep_stacks
 
     return run
 

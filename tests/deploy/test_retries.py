@@ -168,6 +168,20 @@ def test_last_look_of_a_poll_is_at_the_deadline():
     assert times == [0.0, 30.0, 60.0, 70.0]
 
 
+def test_poll_ends_although_a_rounded_clock_misses_the_deadline():
+    clock = Clock()
+    # Near 2 to the power of 31, a float has steps of 2.4e-7.
+    clock.now = 2_000_000_000.0
+    poll = create_poll(clock, [], timeout_seconds=30 + 1e-7)
+
+    times = []
+    for attempt in poll:
+        with attempt:
+            times.append(poll.elapsed_seconds)
+
+    assert times == [0.0, 30.0]
+
+
 def test_poll_retries_transient_errors_sooner():
     clock = Clock()
     printed_lines: list[str] = []

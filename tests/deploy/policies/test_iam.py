@@ -39,7 +39,7 @@ def test_policy_too_long_for_a_managed_one_is_noted(chandra, project):
     long = chandra("iam", "--caller")
 
     assert short.err == ""
-    assert "a managed policy takes 6,144" in long.err
+    assert "a managed policy may have 6,144" in long.err
     # Standard output has the JSON only, so that it can be pasted.
     assert json.loads(long.out)["Version"] == "2012-10-17"
 

@@ -195,7 +195,7 @@ def test_next_start_adds_missing_scaling(deployed, chandra):
     quick = chandra("start", "--async", "--no-wait")
     chandra("start", "--async")
 
-    assert "next: the same command without --no-wait, for its scaling" in quick.out
+    assert "next: the same command without --no-wait sets its scaling" in quick.out
     assert chandra("status", "--json").json["asynchronous"]["max_instances"] == 2
 
 
