@@ -106,12 +106,14 @@ class PageCopy:
     def get_filters(self, number: bytes) -> list[str] | None:
         """Return the names of a stream's filters in the order of decoding.
 
-        Returns [] if it has none, and None if they cannot be parsed.
+        Returns [] if it has none, and None if they are null or not all names.
         """
         text = self.get_text(number)
         filters = _FILTER.search(text)
         if filters is None:
             return None if b"/Filter" in text else []
+        if filters[2] and REFERENCE.search(filters[2]):
+            return None
         names = [filters[1]] if filters[1] else _NAME.findall(filters[2])
         return [name.decode("ascii", "replace") for name in names]
 

@@ -287,6 +287,7 @@ def test_white_page_with_damaged_stream_is_unreadable():
 
 
 CONTENTS_WITHOUT_INK = zlib.compress(b"q 1 0 0 1 5 5 cm 0 0 9 9 re W n Q % no ink")
+ASCII_CONTENTS_WITHOUT_INK = b"q Q q Q".hex(" ").encode() + b">"
 ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
 
 
@@ -314,6 +315,12 @@ ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
             % CONTENTS_WITHOUT_INK,
             b"%d" % len(CONTENTS_WITHOUT_INK),
         ),
+        pdf_of_page_entries(
+            b"/Contents 4 0 R",
+            b"<</Filter[5 0 R]/Length %d>>\nstream\n%s\nendstream"
+            % (len(ASCII_CONTENTS_WITHOUT_INK), ASCII_CONTENTS_WITHOUT_INK),
+            b"/ASCIIHexDecode",
+        ),
     ],
     ids=[
         "no contents",
@@ -330,6 +337,7 @@ ANNOTATION = b"/Annots[<</Subtype/Text/Contents<FEFF0041>/F 2/BS<</W 1>>>>]"
         "reference to null",
         "annotation with contents",
         "indirect length",
+        "indirect filter",
     ],
 )
 def test_empty_page_has_no_warning(content):
