@@ -86,16 +86,17 @@ def _report_absent(
 ) -> int:
     """Report that there is no endpoint to stop; return exit status 0.
 
-    An endpoint that something else deleted is marked as stopped.
+    An endpoint that is missing without a known stop is marked as stopped. `other` are
+    notes on the asynchronous endpoint, which stays and costs money.
     """
     absence = explain_absence(context, name, seen.history(name), seen)
     is_lost = absence is not None and absence.is_lost
     if is_lost:
         executor = context.executor(endpoint=name)
         executor.run(context.planner.mark_stopped(name))
-    lines = [
-        f"endpoint {name} is not running" + ("" if other else ": nothing costs money")
-    ]
+    lines = [f"endpoint {name} is not running"]
+    if name == context.config.name and not other:
+        lines = [f"{lines[0]}: nothing costs money"]
     if absence is not None and is_lost:
         lines = [absence.sentence]
         if not context.is_dry_run:

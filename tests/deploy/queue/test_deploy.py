@@ -173,6 +173,16 @@ def test_stop_affects_only_one_endpoint(deployed, chandra, cloud):
     assert set(cloud.machines) == {"ocr-async"}
 
 
+def test_stop_of_an_absent_queue_does_not_deny_other_costs(chandra, project):
+    project(QUEUE_CONFIG)
+    chandra("deploy")
+
+    result = chandra("stop", "--async")
+
+    assert result.status == 0
+    assert result.out == "endpoint ocr-async is not running\n"
+
+
 def test_foreign_queue_is_not_stopped(chandra, project, wire, staged, cloud):
     project(QUEUE_CONFIG)
     chandra("deploy")
