@@ -113,7 +113,10 @@ class Archive:
         return self._tar.read_parts(_member_name(digest), part_bytes)
 
     def _find_images(self) -> Iterator[ArchivedImage]:
-        """Yield every image that may be for our platform; raises ConfigError."""
+        """Yield the images that index.json lists for our platform, or without any.
+
+        Raises ConfigError, at the first image or later, if the archive is invalid.
+        """
         names = self._tar.names
         if "index.json" not in names and "manifest.json" in names:
             raise ConfigError(

@@ -333,7 +333,7 @@ class FileStore:
                 file.write(content)
                 file.flush()
                 os.fchmod(handle, self._mode)
-                # The source's folder is given for linkat, which follows the symlink.
+                # With src_dir_fd, Python calls linkat, which follows symlinks.
                 os.link(str(handle), path, src_dir_fd=descriptors)
         except FileExistsError:
             return False

@@ -51,8 +51,8 @@ class StreamedHash:
     def run(self) -> str | None:
         """Wait for all parts and return the SHA-256 in hexadecimal digits.
 
-        Returns None if `abandon` is called. The digest of a file that was truncated
-        meanwhile is that of the bytes that were left.
+        Returns None if `abandon` has been called by the time it waits for a part. If
+        the file is truncated meanwhile, the digest is that of the bytes read so far.
         """
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(CHUNK_BYTES))

@@ -212,9 +212,11 @@ class Pump:
         self._threads.shutdown(wait=True)
 
     def _watch_clients(self) -> None:
-        """Cancel abandoned requests, and report dropped ones, until the pump is closed.
+        """Cancel abandoned requests until the pump is closed.
 
-        TorchServe sends no notice when it abandons a request: it only stops calling.
+        Also drops requests whose clients have disconnected once TorchServe is idle, and
+        reports dropped requests whose threads have ended. TorchServe sends no notice
+        when it abandons a request: it only stops calling.
         """
         max_idle_seconds = self._abandoned_seconds
         while not self._is_closed.wait(max_idle_seconds / 10):

@@ -56,7 +56,7 @@ def test_pushed_image_and_staged_weights_are_deployed(chandra, wire, tmp_path, c
     assert cloud.machines["ocr"].status == "InService"
 
 
-def test_each_problem_has_a_hint(chandra, cloud):
+def test_problems_are_listed_with_the_next_command(chandra, cloud):
     cloud.limits = {"ml.g6e.2xlarge": 0}
 
     ran = chandra("doctor")

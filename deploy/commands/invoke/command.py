@@ -248,10 +248,11 @@ def _write_stream(
     lines: Iterator[bytes],
     output: Output,
 ) -> str:
-    """Write the pages of a stream as they arrive; return the text to write at the end.
+    """Read a stream, and return the text to write at its end.
 
-    Pages of Markdown are written in order. Raises ResourceFailedError if the stream
-    contains an error, or ends early.
+    A live output, which is the terminal or a file, gets each page as it arrives:
+    Markdown in the order of pages, NDJSON as received. Raises ResourceFailedError if
+    the stream contains an error, or ends early.
     """
     raw_lines: list[str] = []
     pages: list[dict[str, Any]] = []
@@ -271,7 +272,7 @@ def _write_stream(
                 for text in pages_to_write:
                     output.write_page(text)
             else:
-                # The last line belongs to no page.
+                # These lines are no page, or the output is not live.
                 raw_lines.append(raw)
             if kind == "page":
                 pages.append(event)

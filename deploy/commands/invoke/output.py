@@ -28,7 +28,7 @@ class Output:
 
     @property
     def is_live(self) -> bool:
-        """True if pages of this format are written as they arrive."""
+        """True if pages are written as they arrive, to the terminal or to a file."""
         is_object = self._path is None and self._console.as_json
         return self._format in ("md", "ndjson") and not is_object
 

@@ -34,8 +34,8 @@ def load_or_explain(
 ) -> tuple[Engine, EngineInfo]:
     """Load the engine of accelerator `index` with `load`.
 
-    Logs every failure, and raises ModelLoadError with its cause and a remedy. Only
-    DeviceLostError is passed on unchanged.
+    Passes DeviceLostError on, without logging it. Logs any other failure, and raises
+    ModelLoadError with the explanation of `explain_failure`.
     """
     stages = ["starting the engine process"]
     try:

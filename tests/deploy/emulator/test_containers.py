@@ -93,7 +93,7 @@ def test_model_weights_are_kept_without_local_weights(start_emulator):
     assert "MODEL_DIR" not in environ
 
 
-def test_container_does_not_inherit_other_variables(emulator, monkeypatch):
+def test_container_does_not_inherit_the_emulators_variables(emulator, monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_TERMINAL", "1")
     emulator.create_endpoint()
 

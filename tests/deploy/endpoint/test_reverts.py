@@ -294,7 +294,7 @@ def queue(chandra, project, wire):
     assert chandra("async", "deploy").status == 0
 
 
-def test_a_queue_asks_before_it_may_cost_more(queue, chandra, project, wire):
+def test_async_deploy_asks_before_it_may_cost_more(queue, chandra, project):
     project(f"{EXTRA}max_instances = 4\n")
 
     declined = chandra("async", "deploy", typed="n\n")

@@ -151,7 +151,7 @@ def report_change(context: Context, change: Change, actions: Sequence[Action]) -
 
 
 def change_lines(change: Change) -> list[str]:
-    """Return a line for each setting, with reverted settings last."""
+    """Return the changes in groups under headings, the reverted or unclear last."""
     others = [
         each
         for each in change.differences
