@@ -235,10 +235,8 @@ def describe_image(
 ) -> ImageState:
     """Return the state of an image; raises NotFoundError if there is no such image.
 
-    `reference` is its tag or digest.
-
-    `repository` has the parameters that name the repository. Of several tags, the
-    state names `reference` or `prefer`.
+    `reference` is its tag or digest. `repository` has the parameters that name the
+    repository. Of several tags, the state names `reference` or `prefer`.
     """
     try:
         answer = aws.call(

@@ -67,8 +67,8 @@ def find_ink(gray: Image.Image, min_contrast: int = MIN_CONTRAST) -> Ink:
     A pixel is ink if it is darker than the paper by at least `min_contrast` levels and
     by more than the noise of the paper. The level of the paper is the lightest mean of
     4 x 4 pixels within about 30 pixels, so that shadows and yellowed edges count as
-    paper. Deeper inside a dark area no paper is that near, so
-    the lightest dark level counts as paper there.
+    paper. Deeper inside a dark area no paper is that near, so the lightest dark level
+    counts as paper there.
     """
     width, height = gray.size
     rows, columns = -(-height // _CELL), -(-width // _CELL)

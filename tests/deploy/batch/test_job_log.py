@@ -88,6 +88,19 @@ def test_empty_log_is_awaited_for_a_minute(run_job_and_wait, cloud):
     assert "pages read" not in result.out
 
 
+def test_log_is_awaited_for_a_minute_if_aws_is_ahead(
+    chandra, upload_document, cloud, at
+):
+    cloud.clock = lambda: at() + 600
+    cloud.transformed.logs_nothing = True
+    upload_document("scans/a.pdf")
+
+    chandra(*START_COMMAND)
+
+    (job,) = cloud.jobs.values()
+    assert at() - (job.ended - 600) == 60
+
+
 def test_incomplete_log_is_awaited_for_15_seconds(run_job_and_wait, cloud):
     cloud.transformed.logs_requests = False
 

@@ -171,8 +171,8 @@ def test_job_is_continued_with_the_rest_once_it_has_stopped(
     assert wait_result.status == 1
     assert "was stopped: 1 of 2 documents read" in wait_result.out
     assert (
-        "1 failed with not_read: the job was stopped before it was read\n  b.pdf"
-        in wait_result.out
+        "1 failed with not_read: the job was stopped before the document was read\n"
+        "  b.pdf" in wait_result.out
     )
     assert second_result.status == 0, second_result.err
     assert [key for key, _ in cloud.transformed.sent] == ["b.pdf"]

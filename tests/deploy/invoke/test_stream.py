@@ -203,6 +203,8 @@ def test_a_stream_can_end_in_the_services_own_error(chandra, set_answer, picture
         b'{"pages": []}',
         b'{"event": "page", "page": 1}\n',
         b'{"event": "page", "page": "x", "markdown": "", "status": "success"}\n',
+        b'{"event": "page", "page": "1", "markdown": "", "status": "success"}\n',
+        b'{"event": "page", "page": 1, "markdown": null, "status": "success"}\n',
         b"\xff\xfe\n",
     ],
 )

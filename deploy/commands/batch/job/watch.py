@@ -200,9 +200,11 @@ def await_log(context: Context, watch: Watch, state: TransformState) -> None:
     num_read = watch.count_own_results(state.ended)
     num_quiet = 0
     latest = (state.ended or context.now) + LONGEST_DELAY
+    # The end is by the clock of AWS, which may be ahead of this machine's.
+    timeout = min(latest - context.now, LONGEST_DELAY)
     poll = Poll(
         POLL_SECONDS,
-        (latest - context.now).total_seconds(),
+        timeout.total_seconds(),
         DEFAULT_BACKOFF,
         clock=context.clock,
         sleep=context.sleep,
@@ -272,7 +274,7 @@ def summarize_job(context: Context, watch: Watch, state: TransformState) -> Summ
             replace(
                 failure,
                 code="not_read",
-                reason="the job was stopped before it was read",
+                reason="the job was stopped before the document was read",
             )
             if failure.code == UNKNOWN
             else failure
