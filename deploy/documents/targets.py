@@ -62,10 +62,10 @@ def assign_targets(
 
     `names` has the proposed names by id. If one is taken, the beginning of the id is
     inserted before its suffix, such as a~3f9a01bc.pdf. Documents whose ids are in
-    `kept` choose first, because their results have that name already. With `is_tree`, no two results are the same file, and none is the folder of
-    another, even on systems that ignore case or normalise Unicode. Without `is_tree`,
-    no two results have exactly the same path. The outcome does not depend on the order
-    of `names`.
+    `kept` choose first, because their results have that name already. With `is_tree`,
+    no two results are the same file, and none is the folder of another, even on systems
+    that ignore case or normalise Unicode. Without `is_tree`, no two results have
+    exactly the same path. The outcome does not depend on the order of `names`.
     """
     targets: dict[str, str] = {}
     files: set[str] = set()
