@@ -201,7 +201,7 @@ def test_machine_without_a_price_needs_a_yes(chandra):
     ran = chandra("update", "--instance-type", "ml.g6e.4xlarge", typed="n\n")
 
     assert ran.status == 1
-    assert "its price is not known here (now $2.80 an hour)? [y/N]" in ran.err
+    assert "whose price is not known here (now $2.80 an hour)? [y/N]" in ran.err
 
 
 def test_a_deploy_asks_before_it_reverts(chandra, cloud):
