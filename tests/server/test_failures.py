@@ -98,12 +98,7 @@ def test_killed_worker_answers_an_error_and_is_restarted(
             assert answer.headers["retry-after"] == "10"
             assert answer.headers["x-request-id"] == answer.json()["request_id"]
         until(lambda: not any(map(is_alive, children)))
-        until(
-            lambda: (
-                client.server.is_ready() and client.server.query_worker_pid() != worker
-            ),
-            60,
-        )
+        until(lambda: _has_new_worker(client, worker), 60)
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
@@ -199,11 +194,7 @@ def test_worker_is_replaced_if_its_engine_cannot_restart(start_server, tmp_path)
             codes = {answer.json()["code"]}
         assert codes == {"engine_unavailable"}
         hidden.rename(weights)
-        until(
-            lambda: (
-                client.server.is_ready() and client.server.query_worker_pid() != worker
-            )
-        )
+        until(lambda: _has_new_worker(client, worker))
         assert client.post(PAGE, PNG, max_output_tokens=5).status_code == 200
 
 
