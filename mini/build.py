@@ -77,7 +77,9 @@ def write_settings(directory: Path, tokenizer: Tokenizer) -> None:
 
 def _load_weights(state: Path) -> dict[str, torch.Tensor]:
     prefix = "model."
-    lesson = torch.load(state, map_location="cpu")["lesson"]
+    saved = torch.load(state, map_location="cpu")
+    # Averaged parameters, and the buffers as they are.
+    lesson = saved["lesson"] | saved["average"]
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in lesson.items()

@@ -50,9 +50,10 @@ class Network:
 
     def compile(self) -> None:
         """Compile the layers for each size of image. This takes a minute or so."""
-        self._vision_block = torch.compile(self._vision_block)  # type: ignore[method-assign]
-        self._text_layer = torch.compile(self._text_layer)  # type: ignore[method-assign]
-        self._merge = torch.compile(self._merge)  # type: ignore[method-assign]
+        # A graph for each size is faster than one for all sizes.
+        torch._dynamo.config.recompile_limit = 64
+        for name in ("_vision_block", "_text_layer", "_merge"):
+            setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
 
     def encode_images(self, patches: torch.Tensor, grid: tuple[int, int]) -> Features:
         """Encode images of equal size.

@@ -55,10 +55,17 @@ STAGES = {
     "crops": Stage(
         (
             Part(
-                replace(_LATIN, max_characters=250),
-                ((256, 256),),
-                16 * 256 * 256,
-                max_tokens=420,
+                replace(_DENSE, max_characters=300),
+                ((256, 256), (256, 256), (320, 256), (256, 320)),
+                24 * 256 * 256,
+                max_tokens=384,
+                weight=2,
+            ),
+            Part(
+                replace(_LATIN, max_characters=300),
+                ((256, 256), (256, 256), (320, 256), (256, 320)),
+                24 * 256 * 256,
+                max_tokens=384,
             ),
         ),
     ),

@@ -42,6 +42,9 @@ _WEIGHTS = {"reading": 1.0, "cells": 1.0, "layout": 0.5, "places": 0.5, "slots":
 _CLIP = 1.0
 _AVERAGE_DECAY = 0.998
 _SAVE_SECONDS = 240.0
+_MIN_BUFFER = 30
+_MAX_BUFFER = 300
+"""Number of batches in memory from which every second batch is drawn again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +159,25 @@ class _State:
 def _draw_batches(
     stage: Stage, sampler: Sampler, rng: random.Random, sizes: random.Random
 ) -> Iterator[list[TrainingSample]]:
-    """Yield lists of samples of equal size without end.
+    """Yield lists of samples of equal size without end, every list twice on average.
 
-    `sizes` must be equal in all processes, so that their steps take equal time.
+    Drawing a page takes a third of the time of a step. `sizes` must be equal in all
+    processes, so that their steps take equal time.
     """
+    buffer: list[list[TrainingSample]] = []
+    for batch in _draw_new_batches(stage, sampler, rng, sizes):
+        yield batch
+        if len(buffer) < _MAX_BUFFER:
+            buffer.append(batch)
+        else:
+            buffer[sizes.randrange(_MAX_BUFFER)] = batch
+        if len(buffer) > _MIN_BUFFER:
+            yield sizes.choice(buffer)
+
+
+def _draw_new_batches(
+    stage: Stage, sampler: Sampler, rng: random.Random, sizes: random.Random
+) -> Iterator[list[TrainingSample]]:
     while True:
         part = sizes.choices(stage.parts, [part.weight for part in stage.parts])[0]
         width, height = sizes.choice(part.sizes)
