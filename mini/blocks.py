@@ -204,7 +204,7 @@ def draw_figure(pen: Pen) -> bool:
     draw, colour = pen.draw, random_ink(rng)
     kind = rng.choice(("bar chart", "line chart", "picture"))
     draw.rectangle((x0, y0, x1, y1), outline=pen.ink)
-    count = rng.randint(4, 9)
+    count = rng.randint(4, 14 if pen.domain.is_latin else 9)
     step = (x1 - x0) / count
     levels = [rng.uniform(0.1, 0.9) * height for _ in range(count)]
     if kind == "bar chart":

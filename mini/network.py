@@ -52,7 +52,7 @@ class Network:
         """Compile the layers for each size of image. This takes a minute or so."""
         # A graph for each size is faster than one for all sizes.
         torch._dynamo.config.recompile_limit = 64
-        for name in ("_vision_block", "_text_layer", "_merge"):
+        for name in ("_vision_block", "_project", "_finish_layer", "_merge"):
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
 
     def encode_images(self, patches: torch.Tensor, grid: tuple[int, int]) -> Features:
@@ -192,6 +192,16 @@ class Network:
         sine: torch.Tensor,
         mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        query, key, value = self._project(layer, hidden, cosine, sine)
+        # Not compiled: the gradients of the compiled softmax were not finite.
+        scores = query @ key.transpose(2, 3)
+        attended = ((scores + mask).softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+        return self._finish_layer(layer, hidden, attended), scores
+
+    def _project(
+        self, layer: Any, hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return scaled queries, keys and values, [B, heads, T, size]."""
         attention = layer.self_attn
         size = self._text.head_dim
         normed = self._rms_norm(hidden, layer.input_layernorm)
@@ -201,23 +211,26 @@ class Network:
 
         query = self._rms_norm(split(attention.q_proj), attention.q_norm)
         key = self._rms_norm(split(attention.k_proj), attention.k_norm)
-        query = _rotate(query, cosine, sine).transpose(1, 2)
+        query = _rotate(query, cosine, sine).transpose(1, 2) * size**-0.5
         key = _rotate(key, cosine, sine).transpose(1, 2)
         value = split(attention.v_proj).transpose(1, 2)
         groups = query.shape[1] // key.shape[1]
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
-        scores = (query * size**-0.5) @ key.transpose(2, 3)
-        attended = ((scores + mask).softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
-        hidden = hidden + self._linear(attention.o_proj, attended)
+        return query, key, value
+
+    def _finish_layer(
+        self, layer: Any, hidden: torch.Tensor, attended: torch.Tensor
+    ) -> torch.Tensor:
+        hidden = hidden + self._linear(layer.self_attn.o_proj, attended)
         normed = self._rms_norm(hidden, layer.post_attention_layernorm)
         inner = functional.silu(self._linear(layer.mlp.gate_proj, normed))
         inner = inner * self._linear(layer.mlp.up_proj, normed)
-        return hidden + self._linear(layer.mlp.down_proj, inner), scores
+        return hidden + self._linear(layer.mlp.down_proj, inner)
 
     @functools.lru_cache(maxsize=16)
     def _causal_mask(self, length: int) -> torch.Tensor:
-        mask = torch.full((length, length), float("-inf"), dtype=self._dtype)
+        mask = torch.full((length, length), -30_000.0, dtype=self._dtype)
         return mask.triu(1)
 
     @functools.lru_cache(maxsize=256)
