@@ -78,8 +78,8 @@ def find_chromium() -> str:
 def print_page(page: ChromiumPage) -> EvaluationPage:
     """Print an HTML page to PDF with Chromium, and return the PDF with its true answer.
 
-    Raises MissingBrowserError if Chromium is not installed or prints nothing, and
-    MissingFontsError if an unseen typeface is not installed.
+    Raises MissingBrowserError if Chromium is not installed or prints nothing within two
+    minutes, and MissingFontsError if an unseen typeface is not installed.
     """
     [family] = [f for f in find_unseen_families() if f.name == page.family]
     chromium = find_chromium()
@@ -88,26 +88,27 @@ def print_page(page: ChromiumPage) -> EvaluationPage:
         source, target = folder / "page.html", folder / "page.pdf"
         style = f"<style>{_write_font_faces(family)}</style></head>"
         source.write_text(page.html.replace("</head>", style), "utf-8")
-        result = subprocess.run(
-            [
-                chromium,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-pdf-header-footer",
-                "--disable-background-networking",
-                f"--user-data-dir={folder / 'profile'}",
-                f"--print-to-pdf={target}",
-                source.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        command = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-pdf-header-footer",
+            "--disable-background-networking",
+            f"--user-data-dir={folder / 'profile'}",
+            f"--print-to-pdf={target}",
+            source.as_uri(),
+        ]
+        try:
+            result = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS
+            )
+            reason = result.stderr.strip()[-300:]
+        except subprocess.TimeoutExpired as error:
+            reason = str(error)
         if not target.is_file():
             raise MissingBrowserError(
-                f"{chromium} did not print the page {page.name}: "
-                f"{result.stderr.strip()[-300:]}"
+                f"{chromium} did not print the page {page.name}: {reason}"
             )
         return EvaluationPage(target.read_bytes(), "application/pdf", page.answer)
 

@@ -70,6 +70,7 @@ class Part:
 class _Measurement:
     score: PageScore
     seconds: float
+    is_truncated: bool
 
 
 def measure_domain(reader: Reader, samples: SampleSet) -> Results:
@@ -85,8 +86,6 @@ def measure_domain(reader: Reader, samples: SampleSet) -> Results:
         "blocks": len(ious),
         "mean_iou": _mean(ious),
         "right_labels": _mean(label for s in scores for label in s.right_labels),
-        "dropped_lines": sum(score.num_dropped for score in scores),
-        "doubled_lines": sum(score.num_doubled for score in scores),
         "tables": len(tables),
         "tables_with_right_shape": _mean(tables),
     }
@@ -236,7 +235,7 @@ def _read_pages(
         reading = reader.read(page, has_drafts=has_drafts)
         content = reading.content
         score = score_page(truth.text, content.text, truth.blocks, content.blocks)
-        measurements.append(_Measurement(score, reading.seconds))
+        measurements.append(_Measurement(score, reading.seconds, reading.is_truncated))
     return measurements
 
 
@@ -252,6 +251,9 @@ def _summarize(measurements: list[_Measurement]) -> Results:
         "pages": len(measurements),
         "characters": num_characters,
         "character_error_rate": round(num_errors / max(1, num_characters), _DIGITS),
+        "dropped_lines": sum(m.score.num_dropped for m in measurements),
+        "doubled_lines": sum(m.score.num_doubled for m in measurements),
+        "truncated_pages": sum(m.is_truncated for m in measurements),
         "seconds_a_page": round(statistics.fmean(seconds), 3),
         "seconds_of_the_slowest_page": round(max(seconds), 3),
     }

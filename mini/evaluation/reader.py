@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from handler.engine.device.model import load_model
-from handler.engine.request import EngineRequest
+from handler.engine.request import EngineOutput, EngineRequest, FinishReason
 from handler.engine.selection.choice import choose_engine
 from handler.postprocess import (
     ConversionOptions,
@@ -23,6 +23,7 @@ from handler.preprocess.document import decode_page, decode_strip
 from handler.preprocess.limits import Limits
 from handler.profiles import PROFILES
 from handler.prompts import load_prompts
+from handler.reading.collect import blank_output
 from handler.sandbox.wire import Descriptor
 from handler.schema import Page, PageContent
 from handler.settings import EngineSettings
@@ -73,6 +74,8 @@ class PageReading:
     content: PageContent
     seconds: float
     """Time for decoding, reading and parsing the page."""
+    is_truncated: bool = False
+    """Whether the model was stopped at the profile's `max_output_tokens`."""
 
 
 class Reader(Protocol):
@@ -104,32 +107,38 @@ class CheckpointReader:
             file.write(page.document)
             file.flush()
             started = time.monotonic()
-            content = self._read_document(
+            content, outputs = self._read_document(
                 Descriptor(file.fileno()), page, has_drafts=has_drafts
             )
-            return PageReading(content, time.monotonic() - started)
+            seconds = time.monotonic() - started
+        reasons = {output.finish_reason for output in outputs}
+        return PageReading(content, seconds, FinishReason.LENGTH in reasons)
 
     def _read_document(
         self, document: Descriptor, page: EvaluationPage, *, has_drafts: bool
-    ) -> PageContent:
+    ) -> tuple[PageContent, list[EngineOutput]]:
+        """Return the content of the page, and the output for it or for each strip."""
         place = document, page.media_type
         seen = decode_page(*place, page.number, PROFILE.sizing, Limits())
         geometry = PageGeometry(
             page.number, seen.width, seen.height, PROFILE.bbox_format, seen.rotation
         )
         if not seen.strips:
-            answer = self._generate(seen, has_drafts=has_drafts)
-            return convert_page(answer, geometry, _OPTIONS)
-        answers = []
-        for index, strip in enumerate(seen.strips):
+            output = self._generate(seen, has_drafts=has_drafts)
+            return convert_page(output.text, geometry, _OPTIONS), [output]
+        outputs = []
+        for index in range(len(seen.strips)):
             part = decode_strip(*place, seen, index, PROFILE.sizing, Limits())
-            answer = self._generate(part, has_drafts=has_drafts)
-            answers.append(StripAnswer(strip, answer))
-        return convert_strips(tuple(answers), geometry, _OPTIONS)
+            outputs.append(self._generate(part, has_drafts=has_drafts))
+        answers = tuple(
+            StripAnswer(strip, output.text)
+            for strip, output in zip(seen.strips, outputs, strict=True)
+        )
+        return convert_strips(answers, geometry, _OPTIONS), outputs
 
-    def _generate(self, page: Page, *, has_drafts: bool) -> str:
+    def _generate(self, page: Page, *, has_drafts: bool) -> EngineOutput:
         if page.is_blank:
-            return ""
+            return blank_output()
         if not has_drafts:
             page = replace(page, text_layer="")
         self._engine.submit(
@@ -141,7 +150,7 @@ class CheckpointReader:
                     raise RuntimeError(
                         f"the engine could not read the page: {output.error.detail}"
                     )
-                return output.text
+                return output
 
 
 def parse_answer(answer: str, size: tuple[int, int]) -> PageContent:

@@ -109,7 +109,11 @@ def _list_other_rows(parts: Report) -> Iterator[Row]:
     ]
     if rows:
         yield from _start_table(
-            "other pages", "pages", "character error rate", "seconds per page"
+            "other pages",
+            "pages",
+            "character error rate",
+            "lines dropped, doubled",
+            "seconds per page",
         )
         yield from rows
 
@@ -164,6 +168,7 @@ def _write_summary(title: str, summary: Report) -> Row:
         title,
         str(summary["pages"]),
         _percent(summary["character_error_rate"]),
+        f"{summary['dropped_lines']}, {summary['doubled_lines']}",
         _write_seconds(summary),
     )
 

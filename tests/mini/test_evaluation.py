@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,8 @@ def merge_cells(answer: str) -> str:
     return answer.replace("</td><td>", " ", 1)
 
 
-def measure(name: str, change: Callable[[str], str] = copy_answer) -> dict:
-    """Return the results of a part without its times."""
+def measure(name: str, change: Callable[[str], str] = copy_answer) -> dict[str, Any]:
+    """Return the results of a part for a reader that makes one change."""
     return PARTS[name].measure(TruthReader(change), FEW)
 
 
