@@ -1,0 +1,1 @@
+"""Evaluation of a checkpoint: its reader, the pages it reads, and the results."""
