@@ -34,7 +34,7 @@ _FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 class MissingFontsError(RuntimeError):
-    """Some typefaces for training or evaluation are not installed."""
+    """A typeface for training or evaluation is not installed."""
 
 
 @dataclass(frozen=True, slots=True)

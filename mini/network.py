@@ -41,6 +41,9 @@ class Network:
         self._model = model
         self._dtype = dtype
         self._weights: dict[int, torch.Tensor] = {}
+        self._masks = functools.cache(self._causal_mask)
+        self._image_geometries = functools.cache(self._image_geometry)
+        self._text_geometries = functools.cache(self._text_geometry)
         self._text = model.config.text_config
         self._vision = model.config.vision_config
 
@@ -68,7 +71,7 @@ class Network:
         hidden = functional.linear(
             patches.to(self._dtype), kernel, self._cast(visual.patch_embed.proj.bias)
         )
-        indices, weights, cosine, sine = self._image_geometry(grid)
+        indices, weights, cosine, sine = self._image_geometries(grid)
         table = self._cast(visual.pos_embed.weight)
         position = (table[indices] * weights[..., None]).sum(dim=1)
         hidden = hidden + position
@@ -105,8 +108,8 @@ class Network:
         hidden = torch.cat(
             [hidden[:, :before], features.merged, hidden[:, after:]], dim=1
         )
-        cosine, sine = self._text_geometry(tokens.shape[1], image_start, grid)
-        mask = self._causal_mask(tokens.shape[1])
+        cosine, sine = self._text_geometries(tokens.shape[1], image_start, grid)
+        mask = self._masks(tokens.shape[1])
         for index, layer in enumerate(model.layers):
             hidden, scores = self._text_layer(layer, hidden, cosine, sine, mask)
             keep_scores(index, scores)
@@ -228,12 +231,10 @@ class Network:
         inner = inner * self._linear(layer.mlp.up_proj, normed)
         return hidden + self._linear(layer.mlp.down_proj, inner)
 
-    @functools.lru_cache(maxsize=16)
     def _causal_mask(self, length: int) -> torch.Tensor:
         mask = torch.full((length, length), -30_000.0, dtype=self._dtype)
         return mask.triu(1)
 
-    @functools.lru_cache(maxsize=256)
     def _image_geometry(
         self, grid: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -275,7 +276,6 @@ class Network:
             angles.sin().to(self._dtype),
         )
 
-    @functools.lru_cache(maxsize=256)
     def _text_geometry(
         self, length: int, image_start: int, grid: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -168,7 +168,7 @@ class Sampler:
         )
 
     def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
-        """Join samples of equal grids into a batch, padded to a multiple of 128 tokens."""
+        """Join samples of equal size, padded to a multiple of 128 tokens."""
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
         length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP

@@ -41,7 +41,10 @@ _UNITS = (
     "kWh",
     "‰",
 )
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July"),
+    *("August", "September", "October", "November", "December"),
+)
 
 
 class Writer(Protocol):
