@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import psutil
@@ -28,7 +28,7 @@ CALL_SECONDS = 0.1
 """Longest time for which the toy handler keeps a call."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def stopped_java(client: Client) -> Iterator[None]:
     """Stop Java, so that it sees everything that happens meanwhile at the same time."""
     java = psutil.Process(client.server.pid)
@@ -43,6 +43,14 @@ def end_process(pid: int) -> None:
     """Kill a process, and wait until it has ended."""
     os.kill(pid, signal.SIGKILL)
     until(lambda: not is_alive(pid))
+
+
+def end_workers(client: Client) -> None:
+    """Kill the worker processes, whether or not they have loaded a model."""
+    for child in psutil.Process(client.server.pid).children():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if "model_service_worker" in " ".join(child.cmdline()):
+                end_process(child.pid)
 
 
 def kill_worker(client: Client) -> None:
@@ -98,6 +106,23 @@ def test_stream_ends_incomplete_if_its_worker_is_killed(toy_server, kill):
 
             with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
                 list(parts)
+
+
+def test_queue_is_answered_when_no_worker_is_started_any_more(toy_server):
+    retry_window = {"maxRetryTimeoutInSec": 3}
+    with toy_server(**retry_window) as client, ThreadPoolExecutor(1) as threads:
+        kill_worker(client)
+        future = threads.submit(post_unchecked, client, toy_request_body())
+
+        deadline = time.monotonic() + 2 * ANSWER_SECONDS
+        while not future.done() and time.monotonic() < deadline:
+            end_workers(client)
+            time.sleep(0.1)
+
+        answer = future.result(0)
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "engine_unavailable"
+        assert "no worker is running" in answer.json()["detail"]
 
 
 @pytest.mark.slow

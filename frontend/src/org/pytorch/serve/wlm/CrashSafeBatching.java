@@ -3,9 +3,12 @@ package org.pytorch.serve.wlm;
 import java.net.HttpURLConnection;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
@@ -19,13 +22,16 @@ import org.slf4j.LoggerFactory;
  * thread that waits for a reply then answers all requests of the call with an error. A thread that
  * is between two calls, in {@link #getRequest}, has no call, and TorchServe forgets its requests:
  * their clients would wait forever. This class answers those that the process has received, and
- * returns the others to the queue. It also discards replies of a process that has been replaced.
+ * returns the others to the queue. Once TorchServe has stopped trying to start a worker, it also
+ * answers the requests in the queue. It discards replies of a process that has been replaced.
  *
  * <p>It is in TorchServe's package because the fields that it replaces are not public. Not
  * thread-safe: only the thread of the worker uses it.
  */
 public final class CrashSafeBatching extends ContinuousBatching {
     private static final Logger LOGGER = LoggerFactory.getLogger(CrashSafeBatching.class);
+
+    private static final long CHECK_SECONDS = 1;
 
     /** Replies of the worker that its thread has not taken yet. */
     private final Queue<ModelWorkerResponse> replies;
@@ -47,6 +53,12 @@ public final class CrashSafeBatching extends ContinuousBatching {
             for (WorkerThread worker : manager.getWorkers(model.getModelVersionName())) {
                 if (worker.aggregator.getClass() == ContinuousBatching.class) {
                     worker.aggregator = new CrashSafeBatching(model, worker.replies);
+                    manager.getScheduler()
+                            .scheduleWithFixedDelay(
+                                    () -> answerQueue(worker),
+                                    CHECK_SECONDS,
+                                    CHECK_SECONDS,
+                                    TimeUnit.SECONDS);
                 }
             }
         }
@@ -91,6 +103,27 @@ public final class CrashSafeBatching extends ContinuousBatching {
         if (numAnswered > 0) {
             LOGGER.warn("the worker exited between two calls, with {} open requests", numAnswered);
         }
+    }
+
+    /** Answers the requests in the queue if the worker's process will not be started again. */
+    private static void answerQueue(WorkerThread worker) {
+        if (worker.isHealthy() || worker.getState() != WorkerState.WORKER_STOPPED) {
+            return;
+        }
+        int numWaiting = worker.model.getPendingRequestsInJobQueue();
+        if (numWaiting == 0) {
+            return;
+        }
+        Map<String, Job> waiting = new LinkedHashMap<>();
+        try {
+            worker.model.pollInferJob(waiting, numWaiting);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+        for (Job job : waiting.values()) {
+            job.sendError(HttpURLConnection.HTTP_UNAVAILABLE, "There is no worker.");
+        }
+        LOGGER.warn("no worker is started any more, with {} requests in the queue", numWaiting);
     }
 
     /** Returns false if the queue is full. */
