@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from server.archive import ROOT, build_archive
+from server.console import say
 from server.host import find_free_addresses
 from server.plugin import find_plugin
 from server.torchserve import TorchServe, read_properties
@@ -146,9 +147,25 @@ def run_server(
         plugin=find_plugin(),
         main_class=main_class,
     ) as server:
-        if wait:
-            server.wait_until_ready(120)
-        yield Client(server, lines)
+        try:
+            if wait:
+                server.wait_until_ready(120)
+            yield Client(server, lines)
+        except BaseException:
+            _print_condition(server, lines)
+            raise
+
+
+def _print_condition(server: TorchServe, lines: Lines) -> None:
+    """Print the state and the last lines of a server, for the report of a failed test.
+
+    They tell whether a request without an answer is in the queue, in the worker, or in
+    neither of them.
+    """
+    say(f"open for /ping: {server.count_open_requests()}, ready: {server.is_ready()}")
+    say(f"the worker's state: {server.read_state()}")
+    for line in list(lines)[-100:]:
+        say(line)
 
 
 @pytest.fixture(scope="session")

@@ -25,21 +25,30 @@ pumps: list[Pump] = []
 
 
 def read(request: OpenRequest) -> Reply:
-    """Wait, then answer with the requested number of bytes."""
+    """Wait, then answer with the requested number of bytes.
+
+    A stream is sent before the wait, except for its last line.
+    """
     script = json.loads(request.row["body"])
-    ends_at = time.monotonic() + script.get("seconds", 0)
-    while time.monotonic() < ends_at:
-        if request.is_cancelled:
-            raise EngineError("cancelled")
-        time.sleep(0.01)
     num_lines = script.get("bytes", 0) // len(LINE)
     if "ndjson" not in request.headers.get("accept", ""):
+        _wait(request, script.get("seconds", 0))
         return Reply(200, "text/plain", LINE * num_lines + b"end")
     for _ in range(num_lines):
-        if request.is_cancelled:
-            raise EngineError("cancelled")
+        _wait(request, 0)
         request.stream(LINE)
+    _wait(request, script.get("seconds", 0))
     return Reply(200, "application/x-ndjson", b"end")
+
+
+def _wait(request: OpenRequest, seconds: float) -> None:
+    """Wait some seconds; raise EngineError if the request is cancelled."""
+    ends_at = time.monotonic() + seconds
+    while not request.is_cancelled:
+        if time.monotonic() >= ends_at:
+            return
+        time.sleep(0.01)
+    raise EngineError("cancelled")
 
 
 def describe() -> dict[str, object]:

@@ -21,6 +21,7 @@ import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.Connector;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.TokenAuthorization;
+import org.pytorch.serve.wlm.CrashSafeBatching;
 
 /** TorchServe's main class with admission control and connection handling, and without gRPC. */
 public final class Server extends ModelServer {
@@ -62,6 +63,8 @@ public final class Server extends ModelServer {
             EventLoopGroup workerGroup,
             ConnectorType type)
             throws InterruptedException, IOException, GeneralSecurityException {
+        // The workers exist by now, and no request has arrived yet.
+        CrashSafeBatching.install();
         ChannelFuture closed =
                 super.initializeServer(connector, serverGroup, workerGroup, type);
         HostValidator hosts = new HostValidator(config, connector.getSocketAddress());
