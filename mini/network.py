@@ -48,7 +48,7 @@ class Network:
         self._vision = model.config.vision_config
 
     def refresh_weights(self) -> None:
-        """Discard the cast weights. Call this after each step of an optimizer."""
+        """Discard the cast weights. Call this after each backward pass."""
         self._weights.clear()
 
     def compile(self) -> None:

@@ -48,7 +48,7 @@ LOOKAHEAD = 3
 """Number of letters between the two places that the model learns to look at."""
 
 _PATCH = 16
-_LENGTH_STEP = 128
+_LENGTH_STEP = 64
 _CLASSES = {character: index + 1 for index, character in enumerate(LATIN_CHARACTERS)}
 NUM_CLASSES = len(LATIN_CHARACTERS) + 1
 """Class 0 is an empty slot."""
@@ -168,7 +168,7 @@ class Sampler:
         )
 
     def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
-        """Join samples of equal size, padded to a multiple of 128 tokens."""
+        """Join samples of equal size, padded to a multiple of 64 tokens."""
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
         length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP

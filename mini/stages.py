@@ -56,16 +56,16 @@ STAGES = {
         (
             Part(
                 replace(_DENSE, max_characters=300),
-                ((256, 256), (256, 256), (320, 256), (256, 320)),
+                ((256, 256),),
                 24 * 256 * 256,
-                max_tokens=384,
+                max_tokens=320,
                 weight=2,
             ),
             Part(
                 replace(_LATIN, max_characters=300),
-                ((256, 256), (256, 256), (320, 256), (256, 320)),
+                ((256, 256),),
                 24 * 256 * 256,
-                max_tokens=384,
+                max_tokens=320,
             ),
         ),
     ),

@@ -149,7 +149,6 @@ class _State:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.lesson.network.refresh_weights()
         decay = min(_AVERAGE_DECAY, (1 + self.num_steps) / (10 + self.num_steps))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
@@ -255,16 +254,13 @@ def _train(
         progress = elapsed / (60 * settings.minutes)
         rate = settings.rate + (settings.final_rate - settings.rate) * progress
         rate *= min(1.0, (state.num_steps - first_step + 1) / _WARMUP_STEPS)
-        batch = sampler.make_batch(next(batches))
-        losses = state.lesson(batch, vision_only=stage.vision_only).as_dict()
-        torch.stack(
-            [_WEIGHTS[name] * value for name, value in losses.items()]
-        ).sum().backward()
+        samples = next(batches)
+        losses = _compute_gradients(state, sampler, samples, stage)
         state.apply_gradients(rate)
-        state.num_pages += distributed.get_world_size() * batch.num_pages
+        state.num_pages += distributed.get_world_size() * len(samples)
         state.seconds = seconds_before + time.monotonic() - started
         for name, value in losses.items():
-            means[name] = 0.98 * means.get(name, value.item()) + 0.02 * value.item()
+            means[name] = 0.98 * means.get(name, value) + 0.02 * value
         if not is_first:
             continue
         if state.num_steps % 25 == 0:
@@ -282,6 +278,31 @@ def _train(
             saved_at = time.monotonic()
 
 
+def _compute_gradients(
+    state: _State, sampler: Sampler, samples: list[TrainingSample], stage: Stage
+) -> dict[str, float]:
+    """Add the gradients of the samples, and return their mean losses.
+
+    Few samples at a time fit into the cache of a core, which takes three quarters of
+    the time of all at once.
+    """
+    rows, columns = samples[0].grid
+    count = max(1, round(_PATCHES_AT_ONCE / (rows * columns)))
+    chunks = [samples[i : i + count] for i in range(0, len(samples), count)]
+    means: dict[str, float] = {}
+    for chunk in chunks:
+        batch = sampler.make_batch(chunk)
+        losses = state.lesson(batch, vision_only=stage.vision_only).as_dict()
+        share = len(chunk) / len(samples)
+        weighted = [_WEIGHTS[name] * value for name, value in losses.items()]
+        (share * torch.stack(weighted).sum()).backward()
+        state.lesson.network.refresh_weights()
+        for name, value in losses.items():
+            means[name] = means.get(name, 0.0) + share * value.item()
+    return means
+
+
+_PATCHES_AT_ONCE = 8 * 256
 _PORT = 29471
 
 
