@@ -30,6 +30,8 @@ class Stage:
 
     parts: tuple[Part, ...]
     vision_only: bool = False
+    num_repeats: int = 1
+    """How often a page is used again, because drawing it takes long."""
 
 
 _LATIN = Domain(
@@ -51,6 +53,7 @@ STAGES = {
     "cells": Stage(
         (Part(_DENSE, ((256, 256),), 24 * 256 * 256),),
         vision_only=True,
+        num_repeats=2,
     ),
     "crops": Stage(
         (

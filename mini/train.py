@@ -158,7 +158,7 @@ class _State:
 def _draw_batches(
     stage: Stage, sampler: Sampler, rng: random.Random, sizes: random.Random
 ) -> Iterator[list[TrainingSample]]:
-    """Yield lists of samples of equal size without end, every list twice on average.
+    """Yield lists of samples of equal size without end, each list several times.
 
     Drawing a page takes a third of the time of a step. `sizes` must be equal in all
     processes, so that their steps take equal time.
@@ -171,7 +171,7 @@ def _draw_batches(
         else:
             buffer[sizes.randrange(_MAX_BUFFER)] = batch
         if len(buffer) > _MIN_BUFFER:
-            yield sizes.choice(buffer)
+            yield from (sizes.choice(buffer) for _ in range(stage.num_repeats))
 
 
 def _draw_new_batches(
