@@ -1,4 +1,4 @@
-"""Worker processes that exit at any time, whose requests are answered all the same."""
+"""Requests are answered even if their worker process exits."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from tests.marks import needs_the_plugin
 from tests.server.conftest import Client
 from tests.server.processes import is_alive
 from tests.server.toy import post_unchecked, toy_request_body, toy_server, toy_store
+from tests.server.toy_handler import CALL_SECONDS
 from tests.waiting import until
 
 __all__ = ["toy_server", "toy_store"]
 
 pytestmark = needs_the_plugin
 
-ANSWER_SECONDS = 20
-CALL_SECONDS = 0.1
-"""Longest time for which the toy handler keeps a call."""
+ANSWER_SECONDS = 60
 
 
 @contextlib.contextmanager
 def stopped_java(client: Client) -> Iterator[None]:
-    """Stop Java, so that it sees everything that happens meanwhile at the same time."""
+    """Suspend Java, so that it reads all events at once when it resumes."""
     java = psutil.Process(client.server.pid)
     java.suspend()
     try:
@@ -39,22 +38,22 @@ def stopped_java(client: Client) -> Iterator[None]:
         java.resume()
 
 
-def end_process(pid: int) -> None:
+def kill_process(pid: int) -> None:
     """Kill a process, and wait until it has ended."""
     os.kill(pid, signal.SIGKILL)
     until(lambda: not is_alive(pid))
 
 
-def end_workers(client: Client) -> None:
+def kill_workers(client: Client) -> None:
     """Kill the worker processes, whether or not they have loaded a model."""
     for child in psutil.Process(client.server.pid).children():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if "model_service_worker" in " ".join(child.cmdline()):
-                end_process(child.pid)
+                kill_process(child.pid)
 
 
 def kill_worker(client: Client) -> None:
-    end_process(client.server.query_worker_pid())
+    kill_process(client.server.query_worker_pid())
 
 
 def kill_worker_between_calls(client: Client) -> None:
@@ -66,7 +65,7 @@ def kill_worker_between_calls(client: Client) -> None:
     worker = client.server.query_worker_pid()
     with stopped_java(client):
         time.sleep(5 * CALL_SECONDS)
-        end_process(worker)
+        kill_process(worker)
 
 
 def test_worker_killed_between_calls_answers_its_requests(toy_server):
@@ -88,11 +87,11 @@ def test_worker_killed_between_calls_answers_its_requests(toy_server):
 @pytest.mark.parametrize("kill", [kill_worker, kill_worker_between_calls])
 def test_stream_ends_incomplete_if_its_worker_is_killed(toy_server, kill):
     with toy_server() as client:
-        begun = toy_request_body(bytes=100_000, seconds=60)
+        stream_body = toy_request_body(bytes=100_000, seconds=60)
         with httpx.stream(
             "POST",
             f"{client.server.address}/invocations",
-            content=begun,
+            content=stream_body,
             headers={
                 "Content-Type": "application/octet-stream",
                 "Accept": "application/x-ndjson",
@@ -108,21 +107,25 @@ def test_stream_ends_incomplete_if_its_worker_is_killed(toy_server, kill):
                 list(parts)
 
 
-def test_queue_is_answered_when_no_worker_is_started_any_more(toy_server):
-    retry_window = {"maxRetryTimeoutInSec": 3}
-    with toy_server(**retry_window) as client, ThreadPoolExecutor(1) as threads:
-        kill_worker(client)
-        future = threads.submit(post_unchecked, client, toy_request_body())
+def test_queue_is_answered_if_no_worker_can_be_started(toy_server):
+    """The second request waits in the queue, because the worker takes one at a time."""
+    retry_window = {"batchSize": 1, "maxRetryTimeoutInSec": 3}
+    with toy_server(**retry_window) as client, ThreadPoolExecutor(2) as threads:
+        slow = toy_request_body(seconds=60)
+        threads.submit(post_unchecked, client, slow)
+        until(lambda: client.server.read_state().get("open") == "1")
+        waiting = threads.submit(post_unchecked, client, slow)
+        until(lambda: client.server.count_open_requests() == 2)
 
-        deadline = time.monotonic() + 2 * ANSWER_SECONDS
-        while not future.done() and time.monotonic() < deadline:
-            end_workers(client)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not waiting.done() and time.monotonic() < deadline:
+            kill_workers(client)
             time.sleep(0.1)
 
-        answer = future.result(0)
+        answer = waiting.result(0)
         assert answer.status_code == 503
         assert answer.json()["code"] == "engine_unavailable"
-        assert "no worker is running" in answer.json()["detail"]
+        assert any("answered 1 requests in the queue" in line for line in client.lines)
 
 
 @pytest.mark.slow
@@ -142,7 +145,7 @@ def test_request_that_meets_a_dying_worker_is_answered(toy_server):
                     for _ in range(3)
                 ]
                 time.sleep(0.5)
-                end_process(worker)
+                kill_process(worker)
 
             answers = [future.result(ANSWER_SECONDS) for future in futures]
 

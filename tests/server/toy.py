@@ -37,7 +37,7 @@ def post_unchecked(client: Client, body: bytes, **headers: str) -> httpx.Respons
     """POST on a new connection, without a check of the answer against openapi.yaml."""
     address = f"{client.server.address}/invocations"
     all_headers = {"Content-Type": "application/octet-stream", **headers}
-    return httpx.post(address, content=body, headers=all_headers, timeout=60)
+    return httpx.post(address, content=body, headers=all_headers, timeout=120)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ from handler.worker.open_request import OpenRequest
 from handler.worker.pump import Pump
 
 LINE = b"x" * 65_535 + b"\n"
+CALL_SECONDS = 0.1
+"""Longest time for which the handler keeps a call."""
 MAX_OPEN_REQUESTS = 64
 pumps: list[Pump] = []
 
@@ -70,7 +72,7 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | Non
             read,
             max_open_requests=MAX_OPEN_REQUESTS,
             max_reply_bytes=100_000_000,
-            wait_seconds=0.1,
+            wait_seconds=CALL_SECONDS,
             report=lambda request, reply: None,
         )
         pumps.append(pump)

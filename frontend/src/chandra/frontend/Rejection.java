@@ -120,7 +120,10 @@ final class Rejection {
         }
         // TorchServe reports "no worker" both for a full queue and for a missing worker.
         if (message.contains("no worker")) {
-            return WorkerState.hasLoadedWorker() ? QUEUE_FULL : NO_WORKER;
+            if (WorkerState.hasLoadedWorker()) {
+                return QUEUE_FULL;
+            }
+            return WorkerState.isGivenUp() ? GIVEN_UP : NO_WORKER;
         }
         return WORKER_ENDED;
     }

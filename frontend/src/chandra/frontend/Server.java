@@ -71,6 +71,9 @@ public final class Server extends ModelServer {
         boolean isManagement =
                 type == ConnectorType.MANAGEMENT_CONNECTOR
                         || type == ConnectorType.METRICS_CONNECTOR;
+        if (!isManagement) {
+            QueueWithoutWorker.watch();
+        }
         closed.channel()
                 .pipeline()
                 .addFirst(

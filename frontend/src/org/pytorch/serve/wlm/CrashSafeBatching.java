@@ -3,12 +3,9 @@ package org.pytorch.serve.wlm;
 import java.net.HttpURLConnection;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.LinkedHashMap;
-import java.util.Map;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.messages.BaseModelRequest;
 import org.pytorch.serve.util.messages.ModelWorkerResponse;
@@ -22,8 +19,7 @@ import org.slf4j.LoggerFactory;
  * thread that waits for a reply then answers all requests of the call with an error. A thread that
  * is between two calls, in {@link #getRequest}, has no call, and TorchServe forgets its requests:
  * their clients would wait forever. This class answers those that the process has received, and
- * returns the others to the queue. Once TorchServe has stopped trying to start a worker, it also
- * answers the requests in the queue. It discards replies of a process that has been replaced.
+ * returns the others to the queue. It also discards replies of a process that has been replaced.
  *
  * <p>It is in TorchServe's package because the fields that it replaces are not public. Not
  * thread-safe: only the thread of the worker uses it.
@@ -31,34 +27,28 @@ import org.slf4j.LoggerFactory;
 public final class CrashSafeBatching extends ContinuousBatching {
     private static final Logger LOGGER = LoggerFactory.getLogger(CrashSafeBatching.class);
 
-    private static final long CHECK_SECONDS = 1;
-
     /** Replies of the worker that its thread has not taken yet. */
     private final Queue<ModelWorkerResponse> replies;
 
-    private CrashSafeBatching(Model model, Queue<ModelWorkerResponse> replies) {
-        super(model);
-        this.replies = replies;
+    private CrashSafeBatching(WorkerThread worker) {
+        super(worker.model);
+        // The thread may be waiting in the replaced object, which will then add to this map.
+        jobs = worker.aggregator.jobs;
+        replies = worker.replies;
     }
 
     /**
      * Replaces the continuous batching of all workers.
      *
-     * <p>Must be called before the server accepts requests. The workers are then still being
-     * started, and keep this object when their process is replaced.
+     * <p>Call it before the server accepts requests. The workers keep this object when their
+     * process is replaced.
      */
     public static void install() {
         ModelManager manager = ModelManager.getInstance();
         for (Model model : manager.getDefaultModels().values()) {
             for (WorkerThread worker : manager.getWorkers(model.getModelVersionName())) {
                 if (worker.aggregator.getClass() == ContinuousBatching.class) {
-                    worker.aggregator = new CrashSafeBatching(model, worker.replies);
-                    manager.getScheduler()
-                            .scheduleWithFixedDelay(
-                                    () -> answerQueue(worker),
-                                    CHECK_SECONDS,
-                                    CHECK_SECONDS,
-                                    TimeUnit.SECONDS);
+                    worker.aggregator = new CrashSafeBatching(worker);
                 }
             }
         }
@@ -72,16 +62,13 @@ public final class CrashSafeBatching extends ContinuousBatching {
             // command to load the model, and the new process would never get that command.
             replies.clear();
         }
-        Set<String> received = Set.copyOf(jobs.keySet());
-        boolean isInterrupted = true;
+        // The process has received the jobs of earlier calls.
+        Set<String> receivedIds = Set.copyOf(jobs.keySet());
         try {
-            BaseModelRequest request = super.getRequest(threadName, state);
-            isInterrupted = false;
-            return request;
-        } finally {
-            if (isInterrupted) {
-                giveUp(received);
-            }
+            return super.getRequest(threadName, state);
+        } catch (InterruptedException | ExecutionException | RuntimeException e) {
+            releaseJobs(receivedIds);
+            throw e;
         }
     }
 
@@ -89,13 +76,14 @@ public final class CrashSafeBatching extends ContinuousBatching {
      * Answers the jobs that the process has received, and returns the others to the front of the
      * queue.
      */
-    private void giveUp(Set<String> received) {
+    private void releaseJobs(Set<String> receivedIds) {
         Deque<Job> newestFirst = new ArrayDeque<>();
         jobs.values().stream().filter(job -> !job.isControlCmd()).forEach(newestFirst::push);
         jobs.clear();
         int numAnswered = 0;
         for (Job job : newestFirst) {
-            if (received.contains(job.getJobId()) || !returnToQueue(job)) {
+            if (receivedIds.contains(job.getJobId()) || !returnToQueue(job)) {
+                // The text is that of TorchServe's own error, which Rejection recognises.
                 job.sendError(HttpURLConnection.HTTP_INTERNAL_ERROR, "Worker died.");
                 numAnswered += 1;
             }
@@ -103,27 +91,6 @@ public final class CrashSafeBatching extends ContinuousBatching {
         if (numAnswered > 0) {
             LOGGER.warn("the worker exited between two calls, with {} open requests", numAnswered);
         }
-    }
-
-    /** Answers the requests in the queue if the worker's process will not be started again. */
-    private static void answerQueue(WorkerThread worker) {
-        if (worker.isHealthy() || worker.getState() != WorkerState.WORKER_STOPPED) {
-            return;
-        }
-        int numWaiting = worker.model.getPendingRequestsInJobQueue();
-        if (numWaiting == 0) {
-            return;
-        }
-        Map<String, Job> waiting = new LinkedHashMap<>();
-        try {
-            worker.model.pollInferJob(waiting, numWaiting);
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-        }
-        for (Job job : waiting.values()) {
-            job.sendError(HttpURLConnection.HTTP_UNAVAILABLE, "There is no worker.");
-        }
-        LOGGER.warn("no worker is started any more, with {} requests in the queue", numWaiting);
     }
 
     /** Returns false if the queue is full. */
