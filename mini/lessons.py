@@ -77,7 +77,8 @@ class Lesson(nn.Module):
         super().__init__()
         self.model = model
         self.network = Network(model)
-        width = model.config.text_config.hidden_size
+        text_config: Any = model.config.text_config
+        width = text_config.hidden_size
         self.cell_head = nn.Linear(width, NUM_SLOTS * _SLOT_SIZE)
         self.class_head = nn.Linear(_SLOT_SIZE, NUM_CLASSES)
         self.layout_head = nn.Linear(
@@ -108,7 +109,7 @@ class Lesson(nn.Module):
         image = slice(start, start + features.merged.shape[1])
 
         def keep_scores(layer: int, values: torch.Tensor) -> None:
-            heads = {_CURRENT_LAYER: (_CURRENT_HEAD,)}
+            heads: dict[int, tuple[int, ...]] = {_CURRENT_LAYER: (_CURRENT_HEAD,)}
             heads |= dict.fromkeys(_NEXT_LAYERS, (_NEXT_HEAD, _LATER_HEAD))
             for head in heads.get(layer, ()):
                 scores[layer, head] = values[:, head, :, image]

@@ -44,8 +44,8 @@ class Network:
         self._masks = functools.cache(self._causal_mask)
         self._image_geometries = functools.cache(self._image_geometry)
         self._text_geometries = functools.cache(self._text_geometry)
-        self._text = model.config.text_config
-        self._vision = model.config.vision_config
+        self._text: Any = model.config.text_config
+        self._vision: Any = model.config.vision_config
 
     def refresh_weights(self) -> None:
         """Discard the cast weights. Call this after each backward pass."""
@@ -132,7 +132,8 @@ class Network:
         return cast
 
     def _linear(self, module: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-        bias = module.bias
+        # Linear layers may have no bias, whatever their annotation says.
+        bias: torch.Tensor | None = module.bias
         return functional.linear(
             hidden,
             self._cast(module.weight),
@@ -210,7 +211,8 @@ class Network:
         normed = self._rms_norm(hidden, layer.input_layernorm)
 
         def split(projection: nn.Linear) -> torch.Tensor:
-            return self._linear(projection, normed).unflatten(2, (-1, size))
+            states: torch.Tensor = self._linear(projection, normed)
+            return states.view(*states.shape[:2], -1, size)
 
         query = self._rms_norm(split(attention.q_proj), attention.q_norm)
         key = self._rms_norm(split(attention.k_proj), attention.k_norm)

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.multiprocessing.spawn import spawn
 from transformers import Qwen3VLForConditionalGeneration
 
 from mini.lessons import Lesson
@@ -151,7 +152,8 @@ class _State:
             optimizer.zero_grad()
         decay = min(_AVERAGE_DECAY, (1 + self.num_steps) / (10 + self.num_steps))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+            for average, parameter in zip(self.average, self.parameters, strict=True):
+                average.lerp_(parameter, 1 - decay)
         self.num_steps += 1
 
 
@@ -327,9 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
         seed=options.seed,
         start=options.start,
     )
-    torch.multiprocessing.spawn(
-        _run, (options.processes, settings), nprocs=options.processes
-    )
+    spawn(_run, (options.processes, settings), nprocs=options.processes)
     return 0
 
 

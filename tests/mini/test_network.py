@@ -44,8 +44,8 @@ def test_image_features_equal_those_of_transformers(model, patches, image):
         [expected.pooler_output, *expected.deepstack_features],
         strict=True,
     )
-    for actual, wanted in pairs:
-        assert torch.allclose(actual.flatten(0, 1), wanted, atol=1e-4)
+    for actual, reference in pairs:
+        assert torch.allclose(actual.flatten(0, 1), reference, atol=1e-4)
 
 
 @torch.no_grad()
