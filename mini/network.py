@@ -132,7 +132,7 @@ class Network:
         return cast
 
     def _linear(self, module: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-        # Linear layers may have no bias, whatever their annotation says.
+        # Some linear layers have no bias, despite the annotation.
         bias: torch.Tensor | None = module.bias
         return functional.linear(
             hidden,

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 from transformers import Qwen3VLForConditionalGeneration
 
+from mini.build import DEFAULT_HEADS
 from mini.lessons import Lesson
 from mini.model import model_config
 from mini.pages import render_page
@@ -127,9 +129,13 @@ class _State:
         self.history = saved["history"]
 
     def start_from(self, checkpoint: Path) -> None:
-        """Load the weights of a checkpoint; the optimizers and progress start anew."""
+        """Load the weights of a checkpoint and of the committed heads.
+
+        The optimizers and the progress start anew.
+        """
         model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint)
         self.lesson.model.load_state_dict(model.float().state_dict())
+        self.lesson.load_state_dict(load_file(DEFAULT_HEADS), strict=False)
         self.average = [p.detach().clone() for p in self.parameters]
 
     def apply_gradients(self, rate: float) -> None:
