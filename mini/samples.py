@@ -48,7 +48,8 @@ LOOKAHEAD = 3
 """Number of letters between the two places that the model learns to look at."""
 
 _PATCH = 16
-_LENGTH_STEP = 64
+_LENGTH_STEPS = (64, 256)
+"""Steps of the length of a batch: up to 640 tokens, and above."""
 _CLASSES = {character: index + 1 for index, character in enumerate(LATIN_CHARACTERS)}
 NUM_CLASSES = len(LATIN_CHARACTERS) + 1
 """Class 0 is an empty slot."""
@@ -168,10 +169,11 @@ class Sampler:
         )
 
     def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
-        """Join samples of equal size, padded to a multiple of 64 tokens."""
+        """Join samples of equal size, padded to one of few lengths."""
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
-        length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
+        step = _LENGTH_STEPS[longest > 640]
+        length = -(-longest // step) * step
         tokens = torch.full((len(samples), length), self._pad_token)
         targets = torch.full((len(samples), length), -100)
         places = torch.full((len(samples), length), NO_CELL)

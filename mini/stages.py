@@ -49,27 +49,69 @@ _LATIN = Domain(
 
 _DENSE = replace(_LATIN, is_dense=True, max_words=80, sizes=(14, 30))
 
-STAGES = {
-    "cells": Stage(
-        (Part(_DENSE, ((256, 256),), 24 * 256 * 256),),
-        vision_only=True,
-        num_repeats=2,
+_CROP = (256, 256)
+_PIXELS_A_BATCH = 24 * 256 * 256
+
+_CELLS = Part(_DENSE, (_CROP,), _PIXELS_A_BATCH)
+_DENSE_CROPS = Part(
+    replace(_DENSE, max_characters=300), (_CROP,), _PIXELS_A_BATCH, max_tokens=320
+)
+_CROPS = Part(
+    replace(_LATIN, max_characters=300), (_CROP,), _PIXELS_A_BATCH, max_tokens=320
+)
+_SMALL_PAGES = Part(
+    replace(_LATIN, max_characters=600), ((384, 384),), _PIXELS_A_BATCH, max_tokens=640
+)
+# The domain that is evaluated, at two of its sizes.
+_EVALUATED = Part(
+    Domain(), ((544, 672), (512, 640)), _PIXELS_A_BATCH, factors=(0.95, 1.05)
+)
+_PAGES = Part(
+    replace(_LATIN, two_columns=0.15, max_characters=1000),
+    ((544, 672), (512, 640)),
+    _PIXELS_A_BATCH,
+)
+_DENSE_PAGES = Part(
+    replace(_DENSE, max_characters=2500, sizes=(15, 26)),
+    ((640, 800),),
+    _PIXELS_A_BATCH,
+)
+_LARGE_PAGES = Part(
+    replace(_LATIN, two_columns=0.15, max_characters=2000, max_blocks=20),
+    ((704, 992),),
+    _PIXELS_A_BATCH,
+)
+_A4_PAGES = Part(
+    replace(
+        _LATIN, two_columns=0.2, max_characters=3500, max_blocks=24, sizes=(16, 24)
     ),
-    "crops": Stage(
+    ((992, 1408),),
+    _PIXELS_A_BATCH,
+    factors=(0.8, 1.25),
+)
+
+
+def _weighted(part: Part, weight: float) -> Part:
+    return replace(part, weight=weight)
+
+
+STAGES = {
+    "cells": Stage((_CELLS,), vision_only=True, num_repeats=2),
+    "crops": Stage((_weighted(_DENSE_CROPS, 2), _CROPS)),
+    "small pages": Stage(
+        (_DENSE_CROPS, _CROPS, _weighted(_SMALL_PAGES, 3), _weighted(_EVALUATED, 2))
+    ),
+    "pages": Stage(
         (
-            Part(
-                replace(_DENSE, max_characters=300),
-                ((256, 256),),
-                24 * 256 * 256,
-                max_tokens=320,
-                weight=2,
-            ),
-            Part(
-                replace(_LATIN, max_characters=300),
-                ((256, 256),),
-                24 * 256 * 256,
-                max_tokens=320,
-            ),
-        ),
+            *(_DENSE_CROPS, _CROPS, _SMALL_PAGES, _DENSE_PAGES, _LARGE_PAGES),
+            *(_weighted(_EVALUATED, 3), _weighted(_PAGES, 2)),
+        )
+    ),
+    "A4": Stage(
+        (
+            *(_DENSE_CROPS, _SMALL_PAGES, _DENSE_PAGES, _LARGE_PAGES, _A4_PAGES),
+            *(_weighted(_EVALUATED, 3), _weighted(_PAGES, 2)),
+        )
     ),
 }
+"""Stages in the order of the training."""
