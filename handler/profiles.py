@@ -102,11 +102,11 @@ _CHANDRA_2 = Sizing(
 # For lines of few words that are 23 pixels high, `line_height.py` measures 17 pixels,
 # because most pixel columns of such lines have no ascender or descender.
 _MINI = Sizing(
-    pdf_dpi=120,
-    min_pdf_side=256,
+    pdf_dpi=96,
+    min_pdf_side=512,
     min_image_side=256,
     min_pixels=256 * 256,
-    max_pixels=992 * 1408,
+    max_pixels=512 * 720,
     line_pixels=24,
     min_line_pixels=15,
 )
@@ -136,7 +136,7 @@ PROFILES: Mapping[str, Profile] = {
             prompt_package="0.1.8",
             bbox_format=BboxFormat.JSON_1024,
             sizing=_MINI,
-            max_output_tokens=2560,
+            max_output_tokens=1024,
         ),
     )
 }

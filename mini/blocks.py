@@ -7,13 +7,14 @@ the pen below it. It returns False if the page has no room.
 from __future__ import annotations
 
 import math
+import random
 
 from PIL import ImageFont
 
-from mini.emphasis import draw_emphasized_text
 from mini.fonts import load_font
 from mini.pen import Pen, random_ink
 from mini.truth import Piece
+from mini.words import random_number, random_sentence, random_words
 
 __all__ = [
     "MarginLine",
@@ -31,16 +32,10 @@ __all__ = [
 def draw_text(pen: Pen) -> bool:
     """Draw a paragraph; return False and draw nothing if the page has no room."""
     rng = pen.rng
-    if pen.domain.emphasized and rng.random() < pen.domain.emphasized:
-        return draw_emphasized_text(pen)
     font = load_font(pen.family, pen.size)
     indent = rng.choice((0, 0, 0, pen.size))
     lines = pen.wrap_text(
-        pen.writer.write_sentence(
-            rng, rng.randint(pen.domain.max_words // 12, pen.domain.max_words)
-        ),
-        font,
-        pen.left + indent,
+        random_sentence(rng, rng.randint(2, 24)), font, pen.left + indent
     )
     leading = pen.compute_leading(rng.uniform(1.15, 1.6))
     lines = lines[: pen.count_free_lines(leading)]
@@ -60,16 +55,13 @@ def draw_text(pen: Pen) -> bool:
 def draw_heading(pen: Pen) -> bool:
     """Draw a heading of one line; return False and draw nothing if there is no room."""
     rng = pen.rng
-    most = pen.domain.max_heading_size or pen.domain.sizes[1]
-    size = min(most, round(pen.size * rng.uniform(1.2, 1.8)))
+    size = min(pen.domain.sizes[1], round(pen.size * rng.uniform(1.2, 1.8)))
     if pen.family.bold is None:
         # A heading without a bold face must be larger than text to be recognisable.
         size = max(size, round(pen.size * 1.25))
     font = load_font(pen.family, size, bold=True)
     leading = round(size * 1.3)
-    lines = pen.wrap_text(
-        pen.writer.write_sentence(rng, rng.randint(1, 5)), font, pen.left
-    )[:1]
+    lines = pen.wrap_text(random_sentence(rng, rng.randint(1, 5)), font, pen.left)[:1]
     if not pen.count_free_lines(leading) or not lines:
         return False
     ink = random_ink(rng) if rng.random() < 0.4 else pen.ink
@@ -98,7 +90,7 @@ def draw_list(pen: Pen) -> bool:
     top, drawn = pen.y, []
     for position in range(1, rng.randint(2, 5) + 1):
         lines = pen.wrap_text(
-            pen.writer.write_sentence(rng, rng.randint(1, 9)), font, pen.left + indent
+            random_sentence(rng, rng.randint(1, 9)), font, pen.left + indent
         )
         lines = lines[:2]
         if not lines or pen.count_free_lines(leading) < len(lines):
@@ -131,14 +123,13 @@ def draw_table(pen: Pen) -> bool:
         load_font(pen.family, pen.size),
         load_font(pen.family, pen.size, bold=True),
     )
-    most_columns, most_rows = pen.domain.max_table
-    num_columns, num_rows = rng.randint(2, most_columns), rng.randint(2, most_rows)
+    num_columns, num_rows = rng.randint(2, 4), rng.randint(2, 5)
     height = pen.compute_leading(rng.uniform(1.4, 2.0))
     if (pen.bottom - pen.y) < height * num_rows:
         return False
     pad = round(pen.size * 0.5)
     grid = [
-        [_random_cell_text(pen, header=row == 0) for _ in range(num_columns)]
+        [_random_cell_text(rng, header=row == 0) for _ in range(num_columns)]
         for row in range(num_rows)
     ]
     widths = [
@@ -204,7 +195,7 @@ def draw_figure(pen: Pen) -> bool:
     draw, colour = pen.draw, random_ink(rng)
     kind = rng.choice(("bar chart", "line chart", "picture"))
     draw.rectangle((x0, y0, x1, y1), outline=pen.ink)
-    count = rng.randint(4, 14 if pen.domain.is_latin else 9)
+    count = rng.randint(4, 9)
     step = (x1 - x0) / count
     levels = [rng.uniform(0.1, 0.9) * height for _ in range(count)]
     if kind == "bar chart":
@@ -263,11 +254,11 @@ def make_margin_line(pen: Pen, label: str) -> MarginLine:
                 f"Page {rng.randint(1, 999)}",
                 str(rng.randint(1, 999)),
                 f"{rng.randint(1, 99)} / {rng.randint(1, 99)}",
-                " ".join(pen.writer.write_words(rng, rng.randint(1, 4))),
+                " ".join(random_words(rng, rng.randint(1, 4))),
             )
         )
         if label == "Page-Footer"
-        else " ".join(pen.writer.write_words(rng, rng.randint(1, 5)))
+        else " ".join(random_words(rng, rng.randint(1, 5)))
     )
     lines = pen.wrap_text(text, font, pen.left)
     return lines[0] if lines else "1", font, label
@@ -286,9 +277,7 @@ def place_line(pen: Pen, line: MarginLine, y: int) -> int:
     return y + round(font.size * pen.rng.uniform(1.8, 3))
 
 
-def _random_cell_text(pen: Pen, *, header: bool) -> str:
-    rng = pen.rng
+def _random_cell_text(rng: random.Random, *, header: bool) -> str:
     if header or rng.random() < 0.35:
-        words = pen.writer.write_words(rng, rng.randint(1, 2))
-        return " ".join(words)[:14].strip()
-    return pen.writer.write_number(rng)
+        return " ".join(random_words(rng, rng.randint(1, 2)))[:14].strip()
+    return random_number(rng)

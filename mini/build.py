@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -27,43 +26,24 @@ from handler.weights.manifest import (
 from mini.model import MAX_LENGTH, generation_config, model_config
 from mini.tokenizer import build_tokenizer, save_tokenizer
 
-__all__ = ["DEFAULT_HEADS", "DEFAULT_OUTPUT", "build", "main", "write_manifest"]
+__all__ = ["DEFAULT_OUTPUT", "build", "main", "write_manifest"]
 
 DEFAULT_OUTPUT = Path(__file__).parents[1] / "model-store" / "mini"
-DEFAULT_HEADS = Path(__file__).with_name("heads.safetensors")
-"""Heads of the auxiliary losses, with which a training can continue."""
 
 logger = logging.getLogger(__name__)
 
 
-def build(state: Path, directory: Path, heads: Path | None = None) -> None:
+def build(state: Path, directory: Path) -> None:
     """Write a checkpoint that `from_pretrained(directory)` loads.
 
-    `state` is a file of `mini.train`; only its averaged weights are used. `directory`
-    is created, and its files are replaced. The heads of the auxiliary losses are
-    written to `heads`.
+    `state` is a file of `mini.train`; only its model weights are used. `directory` is
+    created, and its files are replaced.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
     write_settings(directory, tokenizer)
     model = Qwen3VLForConditionalGeneration(model_config(tokenizer)).float()
-    weights = _load_weights(state)
-    prefix = "model."
-    model.load_state_dict(
-        {
-            name.removeprefix(prefix): tensor
-            for name, tensor in weights.items()
-            if name.startswith(prefix)
-        }
-    )
-    if heads:
-        others = {
-            name: tensor.bfloat16()
-            for name, tensor in weights.items()
-            if not name.startswith(prefix)
-        }
-        save_file(others, heads)
-        heads.chmod(0o644)
+    model.load_state_dict(_load_weights(state))
     model.generation_config = generation_config(tokenizer)
     model.bfloat16().save_pretrained(directory)
     # safetensors makes the file readable only by its owner, but a container reads it
@@ -96,10 +76,13 @@ def write_settings(directory: Path, tokenizer: Tokenizer) -> None:
 
 
 def _load_weights(state: Path) -> dict[str, torch.Tensor]:
-    saved = torch.load(state, map_location="cpu")
-    # Averaged parameters, and the buffers as they are.
-    weights: dict[str, torch.Tensor] = saved["lesson"] | saved["average"]
-    return weights
+    prefix = "model."
+    lesson = torch.load(state, map_location="cpu")["lesson"]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in lesson.items()
+        if name.startswith(prefix)
+    }
 
 
 def _remove_version(path: Path) -> None:
@@ -141,16 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
         default=DEFAULT_OUTPUT,
         help="folder of the checkpoint (default model-store/mini)",
     )
-    parser.add_argument(
-        "--heads",
-        type=Path,
-        default=DEFAULT_HEADS,
-        help="file for the heads of the auxiliary losses",
-    )
     options = parser.parse_args(arguments)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build(options.state, options.output, options.heads)
+    build(options.state, options.output)
     logger.info("wrote %s", options.output)
     return 0
 

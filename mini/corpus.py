@@ -1,4 +1,4 @@
-"""Strings that are single tokens: Chandra's markup, its prompts and their lines."""
+"""Strings that are single tokens: Chandra's markup and the lines of its prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chandra.prompts import PROMPT_MAPPING
 from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from handler.profiles import PROFILES
 
-__all__ = ["markup_tokens", "prompt_tokens"]
+__all__ = ["markup_tokens", "prompt_lines"]
 
 _TAGS = (
     *("math", "i", "b", "u", "del", "sup", "sub", "table", "tr", "td", "p", "th"),
@@ -40,8 +40,8 @@ def markup_tokens() -> list[str]:
     ]
 
 
-def prompt_tokens() -> list[str]:
-    """Return both prompts and all of their lines, with their line breaks.
+def prompt_lines() -> list[str]:
+    """Return all lines of the prompts, with their line breaks.
 
     Raise RuntimeError if another version of chandra-ocr is installed.
     """
@@ -53,8 +53,9 @@ def prompt_tokens() -> list[str]:
             f"but {installed} is installed; "
             f"run: pip install --no-deps chandra-ocr=={required}"
         )
-    prompts = [PROMPT_MAPPING[name] for name in ("ocr_layout", "ocr")]
     lines = dict.fromkeys(
-        line for prompt in prompts for line in prompt.splitlines(keepends=True)
+        line
+        for name in ("ocr_layout", "ocr")
+        for line in PROMPT_MAPPING[name].splitlines(keepends=True)
     )
-    return [*prompts, *(line for line in lines if len(line) >= _SHORTEST_LINE)]
+    return [line for line in lines if len(line) >= _SHORTEST_LINE]

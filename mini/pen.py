@@ -11,7 +11,6 @@ from PIL import ImageFont
 from mini.canvas import Canvas
 from mini.fonts import FAMILIES, Family, advance_width
 from mini.truth import Piece, RenderedBlock
-from mini.writers import Writer
 
 __all__ = ["Domain", "Pen", "random_ink"]
 
@@ -33,20 +32,6 @@ class Domain:
     max_degrees: float = 1.0
     clean: float = 0.4
     """Share of pages that are neither rotated nor degraded."""
-    is_latin: bool = False
-    """Whether the text has accented letters and typographic punctuation."""
-    max_heading_size: int | None = None
-    """Largest size of a heading in pixels per em; None: the largest of `sizes`."""
-    emphasized: float = 0.0
-    """Share of paragraphs with words in bold or italics."""
-    two_columns: float = 0.0
-    """Share of pages with two columns."""
-    max_table: tuple[int, int] = (4, 5)
-    """Largest number of columns and rows of a table."""
-    is_dense: bool = False
-    """Whether text fills the page, with small margins and few other blocks."""
-    max_words: int = 24
-    """Largest number of words of a paragraph."""
 
 
 @dataclass(slots=True)
@@ -57,7 +42,6 @@ class Pen:
     domain: Domain
     draw: Canvas
     family: Family
-    writer: Writer
     size: int
     paper: tuple[int, int, int]
     ink: tuple[int, int, int]

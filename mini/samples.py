@@ -18,16 +18,16 @@ from handler.profiles import PROFILES
 from handler.prompts import chat
 from mini.tokenizer import token_id
 from mini.truth import Piece, Point, RenderedPage
-from mini.words import LATIN_CHARACTERS
+from mini.words import CHARACTERS
 
 __all__ = [
     "BLOCKS_PER_CELL",
     "CELL_SIDE",
+    "CHARACTERS_PER_CELL",
     "EDGE_STEPS",
     "NO_CELL",
     "NUM_CLASSES",
     "NUM_LABELS",
-    "NUM_SLOTS",
     "Sampler",
     "TrainingBatch",
     "TrainingSample",
@@ -35,29 +35,26 @@ __all__ = [
 
 CELL_SIDE = 32
 """Side of a merged visual token in pixels."""
-SLOT_ROWS = 2
-SLOT_COLUMNS = 8
-NUM_SLOTS = SLOT_ROWS * SLOT_COLUMNS
-"""Number of parts of a cell. Each has at most one character, which is predicted."""
+CHARACTERS_PER_CELL = 8
+"""Number of characters to predict in a cell."""
 BLOCKS_PER_CELL = 2
 """Number of blocks to predict in a cell."""
-EDGE_STEPS = 128
+EDGE_STEPS = 64
 """Number of steps per page side in which a block's edges are measured."""
 NO_CELL = -1
-LOOKAHEAD = 3
-"""Number of letters between the two places that the model learns to look at."""
 
 _PATCH = 16
-_LENGTH_STEPS = (64, 256)
-"""Steps of the length of a batch: up to 640 tokens, and above."""
-_CLASSES = {character: index + 1 for index, character in enumerate(LATIN_CHARACTERS)}
-NUM_CLASSES = len(LATIN_CHARACTERS) + 1
+_FRAMES = 2
+_LENGTH_STEP = 64
+_CLASSES = {character: index + 1 for index, character in enumerate(CHARACTERS)}
+NUM_CLASSES = len(CHARACTERS) + 1
 """Class 0 is an empty slot."""
 _LABELS = {label: index + 1 for index, label in enumerate(CHANDRA_1_LABELS)}
 NUM_LABELS = len(_LABELS) + 1
 """Label 0 means no block."""
 _MIN_OVERLAP = 4
 
+_CLOSING = ("</", '"/', "<div ")
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 
 
@@ -70,8 +67,8 @@ class TrainingSample:
     grid: tuple[int, int]
     """Rows and columns of patches."""
     cells: np.ndarray
-    """[P / 4, NUM_SLOTS] uint16, the class of the character whose centre lies in each
-    part of a cell, row by row."""
+    """[P / 4, CHARACTERS_PER_CELL], the classes of the characters in each cell, in
+    reading order."""
     layout: np.ndarray
     """[P / 4, BLOCKS_PER_CELL, 5] float32, the blocks in each cell: the label, then the
     left, top, right and bottom edges of the whole block in steps from 0 to
@@ -80,11 +77,7 @@ class TrainingSample:
     """Token ids of the prompt and the answer, T in total."""
     num_prompt_tokens: int
     places: list[int]
-    """Cell of the first letter of each token of the answer, or NO_CELL."""
-    slots: list[int]
-    """Part of that cell, 0 to NUM_SLOTS - 1."""
-    later_places: list[int]
-    """Cell of the letter LOOKAHEAD letters later, or NO_CELL."""
+    """Cell that each token of the answer is read from, or NO_CELL."""
 
 
 @dataclass(slots=True)
@@ -92,11 +85,11 @@ class TrainingBatch:
     """Batch of B pages, padded on the right to T tokens."""
 
     pixels: torch.Tensor
-    """[B, P, 768] bfloat16, with a single frame."""
-    grid: tuple[int, int]
-    """Rows and columns of patches of every page."""
+    """[total patches, 1536]."""
+    grids: torch.Tensor
+    """[B, 3], the frames, rows and columns of patches."""
     cells: torch.Tensor
-    """[total cells, NUM_SLOTS]."""
+    """[total cells, CHARACTERS_PER_CELL]."""
     layout: torch.Tensor
     """[total cells, BLOCKS_PER_CELL, 5]."""
     tokens: torch.Tensor
@@ -105,16 +98,15 @@ class TrainingBatch:
     """[B, T], the next token, or -100 where there is no loss."""
     places: torch.Tensor
     """[B, T], the cell of each token, or NO_CELL."""
-    slots: torch.Tensor
-    """[B, T], the part of that cell."""
-    later_places: torch.Tensor
-    """[B, T], the cell LOOKAHEAD letters later, or NO_CELL."""
-    image_start: int
-    """Index of the first image token in every sequence."""
 
     @property
     def num_pages(self) -> int:
         return len(self.tokens)
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """Return a copy on a device."""
+        names = type(self).__dataclass_fields__
+        return TrainingBatch(**{name: getattr(self, name).to(device) for name in names})
 
 
 class Sampler:
@@ -138,76 +130,76 @@ class Sampler:
         columns, rows = width // CELL_SIDE, height // CELL_SIDE
         x_scale, y_scale = width / page.image.width, height / page.image.height
 
-        def slot_at(place: Point | None) -> tuple[int, int]:
-            """Return the cell of a place and its part."""
+        def cell_at(place: tuple[float, float] | None) -> int:
             if place is None:
-                return NO_CELL, 0
-            x = place[0] * x_scale / CELL_SIDE * SLOT_COLUMNS
-            y = place[1] * y_scale / CELL_SIDE * SLOT_ROWS
-            column = min(columns * SLOT_COLUMNS - 1, max(0, int(x)))
-            row = min(rows * SLOT_ROWS - 1, max(0, int(y)))
-            cell = row // SLOT_ROWS * columns + column // SLOT_COLUMNS
-            return cell, row % SLOT_ROWS * SLOT_COLUMNS + column % SLOT_COLUMNS
+                return NO_CELL
+            column = min(columns - 1, max(0, int(place[0] * x_scale / CELL_SIDE)))
+            row = min(rows - 1, max(0, int(place[1] * y_scale / CELL_SIDE)))
+            return row * columns + column
 
-        pieces = page.answer_pieces()
+        pieces = _with_markup_places(page.answer_pieces())
         prompt = self._tokenizer.encode(chat(self._prompt, rows * columns)).ids
         answer = self._tokenizer.encode("".join(piece.text for piece in pieces))
-        letters = _find_letters(pieces, slot_at)
-        starts = [letters.first[start] for start, _ in answer.offsets]
-        spots = [letters.spots[index] for index in starts]
-        later = [letters.spots[index + LOOKAHEAD] for index in starts]
+        places_of_characters: list[int] = []
+        for piece in pieces:
+            places_of_characters += [cell_at(piece.place)] * len(piece.text)
+        places = [places_of_characters[start] for start, _ in answer.offsets]
         return TrainingSample(
             pixels=np.array(image),
             grid=(rows * 2, columns * 2),
-            cells=_make_cells(page, slot_at, rows * columns),
+            cells=_make_cells(page, cell_at, rows * columns),
             layout=_make_layout(page, rows, columns),
             tokens=[*prompt, *answer.ids, self._end_token],
             num_prompt_tokens=len(prompt),
-            places=[*(cell for cell, _ in spots), NO_CELL],
-            slots=[*(slot for _, slot in spots), 0],
-            later_places=[*(cell for cell, _ in later), NO_CELL],
+            places=[*places, NO_CELL],
         )
 
     def make_batch(self, samples: Sequence[TrainingSample]) -> TrainingBatch:
-        """Join samples of equal size, padded to one of few lengths."""
+        """Join samples into a batch, padded to a multiple of 64 tokens."""
         # Round the length up, because CPU kernels are prepared anew for each length.
         longest = max(len(sample.tokens) for sample in samples)
-        step = _LENGTH_STEPS[longest > 640]
-        length = -(-longest // step) * step
+        length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
         tokens = torch.full((len(samples), length), self._pad_token)
         targets = torch.full((len(samples), length), -100)
         places = torch.full((len(samples), length), NO_CELL)
-        slots = torch.zeros((len(samples), length), dtype=torch.long)
-        later_places = torch.full((len(samples), length), NO_CELL)
         for row, sample in enumerate(samples):
             count, start = len(sample.tokens), sample.num_prompt_tokens
             tokens[row, :count] = torch.tensor(sample.tokens)
             targets[row, start - 1 : count - 1] = tokens[row, start:count]
             places[row, start:count] = torch.tensor(sample.places)
-            slots[row, start:count] = torch.tensor(sample.slots)
-            later_places[row, start:count] = torch.tensor(sample.later_places)
         return TrainingBatch(
-            pixels=torch.stack([_make_patches(sample) for sample in samples]),
-            grid=samples[0].grid,
+            pixels=torch.cat([_make_patches(sample) for sample in samples]),
+            grids=torch.tensor([[1, *sample.grid] for sample in samples]),
             cells=torch.from_numpy(np.concatenate([s.cells for s in samples])),
             layout=torch.from_numpy(np.concatenate([s.layout for s in samples])),
             tokens=tokens,
             targets=targets,
             places=places,
-            slots=slots,
-            later_places=later_places,
-            image_start=samples[0].tokens.index(self._image_token),
         )
 
 
 def _make_patches(sample: TrainingSample) -> torch.Tensor:
-    patches = pixels_to_patches(
+    return pixels_to_patches(
         torch.from_numpy(sample.pixels),
         patch_size=_PATCH,
         merge_size=CELL_SIDE // _PATCH,
-        num_frames=1,
+        num_frames=_FRAMES,
     )
-    return patches.bfloat16()
+
+
+def _with_markup_places(pieces: Sequence[Piece]) -> list[Piece]:
+    """Give markup the position of the neighbouring letter.
+
+    An opening tag gets that of the following letter, a closing tag of the previous one.
+    """
+    places: list[Point | None] = [piece.place for piece in pieces]
+    for index, piece in enumerate(pieces):
+        if places[index] is None and index and piece.text.startswith(_CLOSING):
+            places[index] = places[index - 1]
+    for index in range(len(pieces) - 2, -1, -1):
+        if places[index] is None and not pieces[index].text.startswith(_CLOSING):
+            places[index] = places[index + 1]
+    return [Piece(p.text, place) for p, place in zip(pieces, places, strict=True)]
 
 
 def _make_layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
@@ -233,42 +225,33 @@ def _make_layout(page: RenderedPage, rows: int, columns: int) -> np.ndarray:
 
 
 def _make_cells(
-    page: RenderedPage, slot_at: Callable[[Point], tuple[int, int]], num_cells: int
+    page: RenderedPage, cell_at: Callable[[Point], int], num_cells: int
 ) -> np.ndarray:
-    cells = np.zeros((num_cells, NUM_SLOTS), dtype=np.int64)
+    letters: list[list[tuple[float, float, int]]] = [[] for _ in range(num_cells)]
     for block in page.blocks:
         if block.label == "Figure":
             continue
         for piece in block.pieces:
-            if piece.place is not None and piece.text != " ":
-                character = _ENTITIES.get(piece.text, piece.text)
-                cells[slot_at(piece.place)] = _CLASSES[character]
+            if piece.place is None or piece.text == " ":
+                continue
+            x, y = piece.place
+            character = _ENTITIES.get(piece.text, piece.text)
+            letters[cell_at(piece.place)].append((y, x, _CLASSES[character]))
+    cells = np.zeros((num_cells, CHARACTERS_PER_CELL), dtype=np.int64)
+    for index, characters in enumerate(letters):
+        kept = _sort_in_reading_order(characters)[:CHARACTERS_PER_CELL]
+        cells[index, : len(kept)] = kept
     return cells
 
 
-@dataclass(frozen=True, slots=True)
-class _Letters:
-    """Letters of an answer in reading order."""
-
-    first: list[int]
-    """Index of the next letter, for each character of the answer."""
-    spots: list[tuple[int, int]]
-    """Cell and slot of each letter, followed by LOOKAHEAD + 1 times NO_CELL."""
-
-
-def _find_letters(
-    pieces: Sequence[Piece], slot_at: Callable[[Point | None], tuple[int, int]]
-) -> _Letters:
-    first: list[int] = []
-    spots: list[tuple[int, int]] = []
-    for piece in pieces:
-        first += [len(spots)] * len(piece.text)
-        # Spaces belong to the next letter; markup has a place, but is no letter.
-        if piece.place is not None and piece.text != " " and not _is_markup(piece):
-            spots.append(slot_at(piece.place))
-    spots += [(NO_CELL, 0)] * (LOOKAHEAD + 1)
-    return _Letters(first, spots)
-
-
-def _is_markup(piece: Piece) -> bool:
-    return len(piece.text) > 1 and piece.text not in _ENTITIES
+def _sort_in_reading_order(characters: list[tuple[float, float, int]]) -> list[int]:
+    # On a rotated page, letters of one line differ in height by a pixel or two.
+    lines: list[list[tuple[float, float, int]]] = []
+    for character in sorted(characters):
+        if lines and character[0] - lines[-1][0][0] < 7:
+            lines[-1].append(character)
+        else:
+            lines.append([character])
+    return [
+        c for line in lines for _, _, c in sorted(line, key=lambda letter: letter[1])
+    ]

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from mini.truth import Piece, Point, RenderedBlock, RenderedPage
 
-__all__ = ["degrade", "resample_page", "rotate_page"]
+__all__ = ["degrade", "rotate_page"]
 
 
 def rotate_page(
@@ -54,29 +54,6 @@ def rotate_page(
         ]
         blocks.append(RenderedBlock(block.label, bbox, pieces))
     image = page.image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
-    return RenderedPage(image, blocks)
-
-
-def resample_page(
-    rng: random.Random, page: RenderedPage, width: int, height: int
-) -> RenderedPage:
-    """Return the page scaled to another size, as a scan at another resolution."""
-    x_scale, y_scale = width / page.image.width, height / page.image.height
-
-    def scale_piece(piece: Piece) -> Piece:
-        if piece.place is None:
-            return piece
-        x, y = piece.place
-        return Piece(piece.text, (x * x_scale, y * y_scale))
-
-    filters = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-    image = page.image.resize((width, height), rng.choice(filters))
-    blocks = []
-    for block in page.blocks:
-        x0, y0, x1, y1 = block.bbox
-        bbox = (x0 * x_scale, y0 * y_scale, x1 * x_scale, y1 * y_scale)
-        pieces = [scale_piece(piece) for piece in block.pieces]
-        blocks.append(RenderedBlock(block.label, bbox, pieces))
     return RenderedPage(image, blocks)
 
 

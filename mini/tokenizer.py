@@ -1,16 +1,13 @@
-"""Tokenizer with tokens of up to five letters, markup and the lines of the prompts.
+"""Tokenizer with one token per byte, and whole tokens for frequent strings.
 
-Text is split into the longest pieces of `pieces.txt` from left to right: frequent
-strings of two to five letters. Everything else is one token per letter, or per byte for
-letters outside of European languages. Markup, the numbers of boxes and Chandra's
-prompts are one token each: the model knows one task and need not understand the prompt.
+Each letter is a token, because the model reads letters. Markup, the numbers of boxes
+and the lines of Chandra's prompts are one token each, so that 1,800 characters of
+prompt take about forty tokens.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import re
 from pathlib import Path
 
 from tokenizers import (
@@ -22,16 +19,14 @@ from tokenizers import (
     pre_tokenizers,
 )
 
-from mini.corpus import markup_tokens, prompt_tokens
+from mini.corpus import markup_tokens, prompt_lines
 from mini.truth import BBOX_SCALE, BBOX_STEP
-from mini.words import CHARACTERS, LATIN_CHARACTERS
 
 __all__ = [
     "NUMBERS",
     "SPECIAL_TOKENS",
     "build_tokenizer",
     "number_tokens",
-    "read_pieces",
     "save_tokenizer",
     "token_id",
 ]
@@ -46,7 +41,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-NUMBERS = range(5 * BBOX_STEP, BBOX_SCALE + 1, BBOX_STEP)
+NUMBERS = range(3 * BBOX_STEP, BBOX_SCALE + 1, BBOX_STEP)
 """Numbers of boxes that are one token each; smaller numbers have only one digit."""
 
 # Between two tokens of markup there are usually only the four numbers of a box. Text
@@ -81,18 +76,15 @@ _CHAT_TEMPLATE = """\
 def build_tokenizer() -> Tokenizer:
     """Build the tokenizer. Its vocabulary is fixed, not learnt."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = read_pieces()
-    tokens = [*alphabet, _JOINED_SEPARATOR, *map(str, NUMBERS), *map(_as_token, pieces)]
-    longest_first = sorted(pieces, key=len, reverse=True)
-    pattern = "|".join(
-        [_NUMBER, _SEPARATOR, *(re.escape(piece) for piece in longest_first), "."]
-    )
+    tokens = [*alphabet, _JOINED_SEPARATOR, *map(str, NUMBERS)]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     # Without merges, a piece of the pre-tokenizer is one token or its bytes.
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.Split(
+                Regex(f"{_NUMBER}|{_SEPARATOR}|."), behavior="isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -103,28 +95,10 @@ def build_tokenizer() -> Tokenizer:
     tokenizer.add_tokens(
         [
             AddedToken(text, normalized=False)
-            for text in (*markup_tokens(), *prompt_tokens())
+            for text in (*markup_tokens(), *prompt_lines())
         ]
     )
     return tokenizer
-
-
-@functools.cache
-def read_pieces() -> tuple[str, ...]:
-    """Return all strings of text that are one token each but several bytes."""
-    path = Path(__file__).with_name("pieces.txt")
-    pieces = path.read_text("utf-8").splitlines()
-    spaced = [f" {character}" for character in CHARACTERS]
-    letters = [letter for letter in LATIN_CHARACTERS if not letter.isascii()]
-    return tuple(dict.fromkeys([*letters, *spaced, *pieces]))
-
-
-def _as_token(text: str) -> str:
-    """Return the text in the notation of byte-level vocabularies."""
-    (token,) = pre_tokenizers.ByteLevel(
-        add_prefix_space=False, use_regex=False
-    ).pre_tokenize_str(text)
-    return token[0]
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:

@@ -14,8 +14,8 @@ from mini.canvas import Mark
 __all__ = ["BBOX_SCALE", "BBOX_STEP", "Piece", "Point", "RenderedBlock", "RenderedPage"]
 
 BBOX_SCALE = 1024
-BBOX_STEP = 2
-"""Box numbers are multiples of this, which is one or two pixels of a page."""
+BBOX_STEP = 4
+"""Box numbers are multiples of this, which is two or three pixels of a page."""
 
 Point = tuple[float, float]
 """x and y in pixels of the page."""

@@ -8,40 +8,17 @@ import re
 import string
 from pathlib import Path
 
-__all__ = [
-    "ACCENTED_LETTERS",
-    "CHARACTERS",
-    "LATIN_CHARACTERS",
-    "random_number",
-    "random_sentence",
-    "random_words",
-    "read_prose",
-]
+__all__ = ["CHARACTERS", "random_number", "random_sentence", "random_words"]
 
 CHARACTERS = string.ascii_letters + string.digits + ".,:;!?-'\"()[]/%&+=<>#*@$_"
-"""All characters of the evaluated domain except the space."""
+"""All characters of pages except the space."""
 
-_ACCENTED_LOWER = "àáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿāăąćčďđēęěğīıłńňōőœřśşšťūůűźżžșț"
-ACCENTED_LETTERS = (
-    _ACCENTED_LOWER
-    + "".join(letter.upper() for letter in _ACCENTED_LOWER if letter not in "ßı")
-    + "ßİ"
-)
-
-LATIN_CHARACTERS = (
-    CHARACTERS
-    + "\\^`{|}~"
-    + ACCENTED_LETTERS
-    + "€£¥¢§°±×÷·–—‘’“”‚„«»‹›…•½¼¾²³¹º©®™¡¿µ¶†‰¬"
-)
-"""All characters of training pages except the space."""
 _LETTERS = string.ascii_lowercase
 _UNITS = ("%", "kg", "mm", "km", "GB", "EUR", "$")
 
 
 @functools.cache
-def read_prose() -> tuple[str, ...]:
-    """Return the committed sentences of English prose."""
+def _read_prose() -> tuple[str, ...]:
     path = Path(__file__).with_name("prose.txt")
     kept = set(CHARACTERS + " ")
     return tuple(
@@ -51,7 +28,7 @@ def read_prose() -> tuple[str, ...]:
 
 @functools.cache
 def _read_vocabulary() -> tuple[str, ...]:
-    vocabulary = {w for line in read_prose() for w in re.findall(r"[A-Za-z]+", line)}
+    vocabulary = {w for line in _read_prose() for w in re.findall(r"[A-Za-z]+", line)}
     return tuple(sorted(vocabulary))
 
 
@@ -61,7 +38,7 @@ def random_sentence(rng: random.Random, num_words: int) -> str:
     if kind < 0.25:
         text: list[str] = []
         while len(text) < num_words:
-            text += rng.choice(read_prose()).split()
+            text += rng.choice(_read_prose()).split()
         start = rng.randint(0, len(text) - num_words)
         return " ".join(text[start : start + num_words])
     english = 0.8 if kind < 0.5 else 0.15

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from server.archive import ROOT, ArchiveError, build_archive
 from server.console import say
-from server.demo import NEXT_STEP, run_demo
+from server.demo import run_demo
 from server.java import JavaNotFoundError
 from server.plugin import PluginError, find_plugin
 from server.torchserve import ServerFailedError, TorchServe
@@ -88,9 +88,9 @@ def _demo(config: Path) -> None:
         say(f"starting TorchServe on {server.address}")
         server.wait_until_ready()
         say(f"ready after {time.monotonic() - started:.1f} s")
+        say()
         run_demo(server)
     say("stopped")
-    say(NEXT_STEP)
 
 
 def _report_random_weights(line: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,18 +11,10 @@ import torch
 from handler.engine.device.model import pixels_to_patches
 from handler.postprocess.blocks.layout import CHANDRA_1_LABELS
 from mini.pages import Domain, RenderedPage, render_page
-from mini.samples import (
-    CELL_SIDE,
-    EDGE_STEPS,
-    LOOKAHEAD,
-    NO_CELL,
-    NUM_SLOTS,
-    SLOT_COLUMNS,
-    Sampler,
-)
+from mini.samples import CELL_SIDE, CHARACTERS_PER_CELL, EDGE_STEPS, NO_CELL, Sampler
 from mini.tokenizer import build_tokenizer
 from mini.truth import Piece, RenderedBlock
-from mini.words import LATIN_CHARACTERS
+from mini.words import CHARACTERS
 
 SMALL = Domain(widths=(256, 300), heights=(256, 300), max_blocks=2, max_characters=50)
 
@@ -57,11 +48,8 @@ def test_patches_equal_those_of_the_service(sampler):
     batch = sampler.make_batch([sample])
 
     pixels = torch.from_numpy(np.array(page.image))
-    patches = pixels_to_patches(pixels, 16, 2, 2)
-    # The service repeats an image for the two frames of a patch.
-    single = patches.view(-1, 3, 2, 256)[:, :, 0].flatten(1)
-    assert torch.allclose(batch.pixels[0].float(), single, atol=1e-2)
-    assert batch.grid == (40, 32)
+    assert torch.allclose(batch.pixels, pixels_to_patches(pixels, 16, 2, 2), atol=1e-6)
+    assert batch.grids.tolist() == [[1, 40, 32]]
 
 
 def test_targets_are_the_answer_and_the_end_token(sampler, tokenizer):
@@ -87,9 +75,8 @@ def test_targets_are_shifted_by_one_token(sampler):
 
 
 def test_padding_has_no_target_and_no_place(sampler):
-    domain = replace(SMALL, widths=(256, 256), heights=(256, 256))
     samples = [
-        sampler.make_sample(render_page(random.Random(n), domain)) for n in range(4)
+        sampler.make_sample(render_page(random.Random(n), SMALL)) for n in range(4)
     ]
     batch = sampler.make_batch(samples)
 
@@ -99,7 +86,7 @@ def test_padding_has_no_target_and_no_place(sampler):
 
 
 def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
-    page = blank_page(256, 256, text_block(("x", 5, 5), ("q", 40, 5), ("z", 250, 250)))
+    page = blank_page(256, 256, text_block(("a", 5, 5), ("b", 40, 5), ("c", 250, 250)))
     sample = sampler.make_sample(page)
 
     answer = sample.tokens[sample.num_prompt_tokens :]
@@ -110,37 +97,24 @@ def test_place_of_a_letter_is_the_cell_of_its_centre(sampler, tokenizer):
     }
 
     columns = 256 // CELL_SIDE
-    assert places["x"] == 0
-    assert places["q"] == 1
-    assert places["z"] == columns * columns - 1
-    # Markup has the place of the next letter, and none at the end.
-    assert places["0"] == places["1024"] == places["x"]
-    assert "</div>" not in places
+    assert places["a"] == 0
+    assert places["b"] == 1
+    assert places["c"] == columns * columns - 1
+    # Opening markup has the place of the first letter, closing markup of the last.
+    assert places["0"] == places["1024"] == places["a"]
+    assert places["</div>"] == places["c"]
 
 
-def test_slot_and_later_place_of_a_letter(sampler):
-    letters = ("x", 5, 5), ("q", 31, 31), ("z", 70, 5), ("j", 100, 40)
-    sample = sampler.make_sample(blank_page(256, 256, text_block(*letters)))
-
-    first_letter = len(sample.places) - len(letters) - 2
-
-    slots = sample.slots[first_letter : first_letter + len(letters)]
-    assert slots == [1, NUM_SLOTS - 1, 1, 1 + SLOT_COLUMNS * 0]
-    assert LOOKAHEAD == 3
-    assert sample.later_places[first_letter] == 8 + 3
-
-
-def test_letters_of_a_cell_are_in_their_slots(sampler):
+def test_letters_of_a_cell_are_in_reading_order(sampler):
     page = blank_page(
         256, 256, text_block(("d", 28, 24), ("b", 20, 6), ("a", 4, 7), ("c", 4, 25))
     )
 
     cell = sampler.make_sample(page).cells[0]
 
-    letters = {
-        slot: LATIN_CHARACTERS[index - 1] for slot, index in enumerate(cell) if index
-    }
-    assert letters == {1: "a", 5: "b", SLOT_COLUMNS + 1: "c", SLOT_COLUMNS + 7: "d"}
+    letters = [CHARACTERS[index - 1] for index in cell if index]
+    assert "".join(letters) == "abcd"
+    assert cell[4:].tolist() == [0] * (CHARACTERS_PER_CELL - 4)
 
 
 def test_layout_has_the_blocks_and_edges_of_each_cell(sampler):

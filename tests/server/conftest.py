@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.archive import ROOT, build_archive
+from server.archive import build_archive
 from server.console import say
 from server.host import find_free_addresses
 from server.plugin import find_plugin
-from server.torchserve import TorchServe, read_properties
+from server.torchserve import TorchServe
 from tests import openapi
 
 
@@ -106,15 +106,6 @@ def short_folder() -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="short-") as folder:
         yield Path(folder)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """Path of the repository's configuration with free ports."""
-    properties = read_properties(ROOT / "config.properties") | find_free_addresses()
-    path = tmp_path / "config.properties"
-    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    return path
 
 
 @contextmanager

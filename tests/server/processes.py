@@ -1,32 +1,12 @@
-"""Processes of a server: how they start, and what the operating system reports."""
+"""Processes of a server, as the operating system reports them."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 
-from server.archive import ROOT
-
-__all__ = ["find_engine_pid", "is_alive", "is_idle", "list_family", "start_command"]
-
-
-def start_command(
-    command: str, *arguments: str | Path, **environ: str
-) -> subprocess.Popen[str]:
-    """Start `python -m server COMMAND` with its output in one pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "server", command, *arguments],
-        cwd=ROOT,
-        env=os.environ | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+__all__ = ["find_engine_pid", "is_alive", "is_idle", "list_family"]
 
 
 def list_family(pid: int) -> list[psutil.Process]:

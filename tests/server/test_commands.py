@@ -1,18 +1,47 @@
-"""Commands behind `make serve` and `make archive`."""
+"""Commands behind `make serve`, `make demo` and `make archive`."""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import httpx
 import pytest
 
+from server.archive import ROOT
+from server.host import find_free_addresses
 from server.torchserve import read_properties
 from tests.server.jre import create_jre
-from tests.server.processes import is_alive, list_family, start_command
+from tests.server.processes import is_alive, list_family
 from tests.waiting import until
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Path of the repository's configuration with free ports."""
+    properties = read_properties(ROOT / "config.properties") | find_free_addresses()
+    path = tmp_path / "config.properties"
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    return path
+
+
+def start_command(
+    command: str, *arguments: str | Path, **environ: str
+) -> subprocess.Popen[str]:
+    """Start `python -m server COMMAND` with its output in one pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "server", command, *arguments],
+        cwd=ROOT,
+        env=os.environ | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -110,6 +139,19 @@ def test_ctrl_c_before_the_server_is_ready_leaves_nothing_behind(config):
 
         assert process.communicate(timeout=60)[0].endswith("stopped\n")
     until(lambda: not any(map(is_alive, pids)))
+
+
+def test_the_demo_reads_both_samples(config):
+    with start_command("demo", "--config", config) as process:
+        output, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 0
+    assert "--- samples/page.png" in output
+    assert "Harrow Point Station" in output
+    assert "--- success: 1 page(s)" in output
+    assert "--- samples/report.pdf" in output
+    assert "--- success: 3 page(s)" in output
+    assert output.endswith("stopped\n")
 
 
 def test_archive_holds_only_entry_file_and_configuration(model_store):

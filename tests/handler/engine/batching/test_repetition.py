@@ -16,7 +16,7 @@ from handler.engine.batching.repetition import (
 
 WORDS = "lorem", "ipsum", "dolor", "sit", "amet", "consetetur", "sadipscing", "elitr"
 HEADING = '<div data-bbox="[80, 60, 940, 90]" data-label="Section-Header"><h1>A</h1>'
-SENTENCE = "The committee approved the accounts of the rowing club. "
+SENTENCE = "The committee approved the minutes of the last meeting. "
 
 
 def prose(num_words: int) -> str:

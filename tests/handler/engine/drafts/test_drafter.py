@@ -33,7 +33,7 @@ TITLE = "Of boats and men"
 PARAGRAPHS = (
     "The harbour lies to the north of the old town, where the river ends between two "
     "hills. Boats leave it early in the morning, and most of them are back by noon "
-    "with what they could find. In winter snow often closes the mountain road, so that "
+    "with what they could find. In winter the road is often closed by snow, so that "
     "people & goods come over the water or do not come at all.",
     "No one knows who built the long wall that keeps the sea out of the lower streets. "
     "It is older than the church, and older than the oldest map, on which it is drawn "

@@ -1,1 +1,0 @@
-"""Evaluation of a checkpoint: its reader, the pages it reads, and the results."""
