@@ -1,16 +1,12 @@
 package chandra.frontend;
 
-import static org.pytorch.serve.wlm.WorkerState.WORKER_STOPPED;
-
 import java.net.HttpURLConnection;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
-import org.pytorch.serve.wlm.WorkerThread;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -39,20 +35,11 @@ final class QueueWithoutWorker {
     }
 
     private static void answerQueues() {
-        ModelManager manager = ModelManager.getInstance();
-        for (Model model : manager.getDefaultModels().values()) {
-            List<WorkerThread> workers = manager.getWorkers(model.getModelVersionName());
-            boolean hasNoWorker =
-                    !workers.isEmpty()
-                            && workers.stream().allMatch(QueueWithoutWorker::isStoppedForGood);
-            if (hasNoWorker) {
+        for (Model model : ModelManager.getInstance().getDefaultModels().values()) {
+            if (WorkerState.isGivenUp(model) && WorkerState.isStopped(model)) {
                 answerQueue(model);
             }
         }
-    }
-
-    private static boolean isStoppedForGood(WorkerThread worker) {
-        return !worker.isHealthy() && worker.getState() == WORKER_STOPPED;
     }
 
     private static void answerQueue(Model model) {

@@ -1,14 +1,17 @@
 package chandra.frontend;
 
 import static org.pytorch.serve.wlm.WorkerState.WORKER_MODEL_LOADED;
+import static org.pytorch.serve.wlm.WorkerState.WORKER_STOPPED;
 
 import java.io.IOException;
 import java.io.Reader;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Properties;
 import org.pytorch.serve.servingsdk.Context;
 import org.pytorch.serve.servingsdk.Worker;
+import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerThread;
 
@@ -78,13 +81,21 @@ final class WorkerState {
      * forever and never respond.
      */
     static boolean isGivenUp() {
-        ModelManager manager = ModelManager.getInstance();
-        return manager.getDefaultModels().values().stream()
-                .map(model -> manager.getWorkers(model.getModelVersionName()))
-                .anyMatch(
-                        workers ->
-                                !workers.isEmpty()
-                                        && workers.stream().noneMatch(WorkerThread::isHealthy));
+        return ModelManager.getInstance().getDefaultModels().values().stream()
+                .anyMatch(WorkerState::isGivenUp);
+    }
+
+    /** True if TorchServe has stopped trying to restart the workers of this model. */
+    static boolean isGivenUp(Model model) {
+        List<WorkerThread> workers =
+                ModelManager.getInstance().getWorkers(model.getModelVersionName());
+        return !workers.isEmpty() && workers.stream().noneMatch(WorkerThread::isHealthy);
+    }
+
+    /** True if no process of this model's workers is running or being started. */
+    static boolean isStopped(Model model) {
+        return ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
+                .allMatch(worker -> worker.getState() == WORKER_STOPPED);
     }
 
     /** True if a worker has loaded the model and can accept a document. */
